@@ -87,11 +87,16 @@ class Response:
 
 @frozen
 class Data:
-    """Content, or raw bytes after a 101; its length is flow-controlled."""
+    """Content, or raw bytes after a 101; its length is flow-controlled.
+
+    ``blocked`` says that the stream's window is used up and more content waits: a receiver whose
+    next hop keeps up may then widen the window.
+    """
 
     stream_id: StreamId
     data: bytes
     end_stream: bool = False
+    blocked: bool = False
 
 
 @frozen

@@ -70,7 +70,8 @@ class Parameter(enum.IntEnum):
     AGENT = 0x06
 
 
-END_STREAM: Final = 0x01  # the only flag of v1: the sender's half of the stream is over
+END_STREAM: Final = 0x01  # the sender's half of the stream is over
+BLOCKED: Final = 0x02  # on DATA: the window is used up and more content waits
 
 
 _HEADER: Final = struct.Struct(">BBII")  # type, flags, stream id, payload length
@@ -80,9 +81,10 @@ _PARAMETER: Final = struct.Struct(">HH")  # id, length of the value
 HEADER_BYTES: Final = _HEADER.size
 
 
-def encode_data(stream_id: StreamId, data: bytes, *, end_stream: bool) -> bytes:
-    """Return a DATA frame: the hot path, so it has a function of its own."""
-    return _HEADER.pack(0x04, 0x01 if end_stream else 0, stream_id, len(data)) + data
+def data_header(stream_id: StreamId, length: int, *, end_stream: bool, blocked: bool) -> bytes:
+    """Return a DATA frame's header: the hot path joins it with the content only once."""
+    flags = (END_STREAM if end_stream else 0) | (BLOCKED if blocked else 0)
+    return _HEADER.pack(0x04, flags, stream_id, length)
 
 
 def encode(frame: Frame) -> bytes:
@@ -92,10 +94,10 @@ def encode(frame: Frame) -> bytes:
         LocalProtocolError: a part is longer than its length prefix or the frame limit can say.
     """
     match frame:
-        case Data(stream_id, data, end):
+        case Data(stream_id, data, end, blocked):
             if len(data) > MAX_FRAME_BYTES:
                 raise LocalProtocolError("content over the frame limit", ErrorCode.FRAME_SIZE_ERROR)
-            return encode_data(stream_id, data, end_stream=end)
+            return data_header(stream_id, len(data), end_stream=end, blocked=blocked) + data
         case Request(stream_id, head, end):
             parts = [_text(head.method), _text(head.target), _text(head.upgrade)]
             return _frame(FrameType.REQUEST, stream_id, parts + _field_parts(head.fields), end)
@@ -233,7 +235,7 @@ def _parameters(payload: _Payload) -> Iterator[tuple[int, bytes]]:
 def _decode(kind: int, flags: int, stream_id: StreamId, data: bytes) -> Frame | None:
     """Return one frame, None for a type that this version does not know."""
     if kind == FrameType.DATA:
-        return Data(stream_id, data, bool(flags & END_STREAM))
+        return Data(stream_id, data, bool(flags & END_STREAM), bool(flags & BLOCKED))
     end = bool(flags & END_STREAM)
     payload = _Payload(data)
     frame: Frame
