@@ -1,0 +1,287 @@
+"""The daemon's settings: one table that flags, environment, TOML keys and the docs are made from.
+
+Each attribute of Settings states its parser, its default as a user would write it, and its help;
+OPTIONS is that table. values.py says what the texts mean, sources.py where they are found. Settings
+hold parsed values only, so nothing behind them parses again. No trio, no sockets, no clock.
+"""
+# ruff: noqa: RUF009 - the calls below return attrs.field, which is no shared default
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
+
+import attrs
+import platformdirs
+from attrs import frozen
+
+from wormkey.values import (
+    Address,
+    FdAddress,
+    Network,
+    TcpAddress,
+    UnixAddress,
+    choice_parser,
+    parse_address,
+    parse_count,
+    parse_duration,
+    parse_network,
+    parse_size,
+    url_parser,
+    within,
+)
+
+__all__ = [
+    "OPTIONS",
+    "Address",
+    "FdAddress",
+    "Network",
+    "Option",
+    "Settings",
+    "TcpAddress",
+    "UnixAddress",
+    "parse_address",
+    "parse_duration",
+    "parse_size",
+]
+
+T = TypeVar("T")
+Routing: TypeAlias = Literal["path", "host"]
+Access: TypeAlias = Literal["open", "token"]
+StoreKind: TypeAlias = Literal["sqlite", "memory"]
+LogFormat: TypeAlias = Literal["text", "json"]
+LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
+
+
+@frozen(kw_only=True)
+class Option:
+    """How one setting is written: its flag, its variables, its TOML key, its parser, its help."""
+
+    field: str
+    flag: str
+    variables: tuple[str, ...]  # the first that is set counts
+    key: str | None  # in the TOML file; None: it cannot stand there
+    parse: Callable[[str], Any]  # one text to one value
+    default: str  # as a user would write it, or a few words where it depends
+    metavar: str
+    help: str
+    repeatable: bool = False
+
+
+@frozen(kw_only=True)
+class _Line:
+    """The part of an Option that an attribute of Settings states itself."""
+
+    parse: Callable[[str], Any]
+    default: str
+    help: str
+    metavar: str
+    variables: tuple[str, ...] = ()
+    flag: str = ""
+    keyed: bool = True
+    repeatable: bool = False
+
+
+def _option(line: _Line, default: object) -> Any:  # noqa: ANN401 - as attrs.field itself
+    return attrs.field(default=default, metadata={_Line: line})
+
+
+def _plain(parse: Callable[[str], T], default: str, help_: str, metavar: str) -> T:
+    """Return an attribute whose default is what ``parse`` makes of the text ``default``."""
+    line = _Line(parse=parse, default=default, help=help_, metavar=metavar)
+    return cast("T", _option(line, parse(default)))
+
+
+def _duration(default: str, help_: str, least: str = "1ms", most: str = "365d") -> float:
+    return _plain(within(parse_duration, least, most), default, help_, "DURATION")
+
+
+def _size(default: str, help_: str, least: str = "1KiB", most: str = "1GiB") -> int:
+    return _plain(within(parse_size, least, most), default, help_, "SIZE")
+
+
+def _count(default: str, help_: str, most: str = "1000000") -> int:
+    return _plain(within(parse_count, "1", most), default, help_, "N")
+
+
+def _special(
+    parse: Callable[[str], Any],
+    value: object,
+    default: str,
+    help_: str,
+    metavar: str,
+    **line: Any,  # noqa: ANN401 - the rest of _Line
+) -> Any:  # noqa: ANN401 - as attrs.field itself
+    """Return an attribute whose default ``value`` has no text, or that is written specially."""
+    return _option(_Line(parse=parse, default=default, help=help_, metavar=metavar, **line), value)
+
+
+def _parse_path(text: str) -> Path:
+    return Path(text).expanduser()
+
+
+@frozen(kw_only=True)
+class Settings:
+    """What the daemon runs with: every value parsed, seconds as ``_s``, bytes as ``_bytes``.
+
+    The order of the attributes is the order of ``--help``. An attribute named ``head_timeout_s``
+    is the flag ``--head-timeout``, the variable WORMKEY_HEAD_TIMEOUT and the key head_timeout,
+    unless its line says otherwise.
+    """
+
+    control: Address = _plain(
+        parse_address, "127.0.0.1:3001", "where the control plane listens", "ADDR"
+    )
+    gateway: Address = _special(
+        parse_address,
+        parse_address("127.0.0.1:3002"),
+        "127.0.0.1:3002",
+        "where viewers and tunnels connect; the variable PORT is taken as :PORT",
+        "ADDR",
+        variables=("WORMKEY_GATEWAY", "PORT"),
+    )
+    public_url: str | None = _special(
+        url_parser("http", "https"),
+        None,
+        "http://localhost:<gateway port>",
+        "the URL that viewers use for the gateway",
+        "URL",
+        variables=("WORMKEY_PUBLIC_BASE_URL",),
+    )
+    edge_url: str | None = _special(
+        url_parser("ws", "wss"),
+        None,
+        "the public URL with ws or wss",
+        "the URL that clients open tunnels at",
+        "URL",
+        variables=("WORMKEY_EDGE_BASE_URL",),
+    )
+    routing: Routing = _plain(
+        choice_parser("path", "host"),
+        "path",
+        "how public URLs are written, /s/SLUG/ or SLUG.host; both are accepted",
+        "path|host",
+    )
+    state_dir: Path = _special(
+        _parse_path,
+        attrs.Factory(lambda: platformdirs.user_state_path("wormkeyd", appauthor=False)),
+        "the user's state folder, wormkeyd/",
+        "the folder of what must survive a restart",
+        "DIR",
+        variables=("WORMKEY_STATE_DIR", "STATE_DIRECTORY"),
+    )
+    store: StoreKind = _plain(
+        choice_parser("sqlite", "memory"),
+        "sqlite",
+        "where sessions are kept; memory forgets them at exit",
+        "sqlite|memory",
+    )
+    access: Access = _special(
+        choice_parser("open", "token"),
+        attrs.Factory(lambda self: _default_access(self.control, self.gateway), takes_self=True),
+        "open if both listeners are loopback, else token",
+        "who may create sessions: everyone who can connect, or holders of an access token",
+        "open|token",
+    )
+    trusted_proxies: tuple[Network, ...] = _special(
+        parse_network,
+        (),
+        "none",
+        "a proxy in front whose X-Forwarded-* fields are believed",
+        "CIDR",
+        flag="--trusted-proxy",
+        repeatable=True,
+    )
+    cors_origins: tuple[str, ...] = _special(
+        url_parser("http", "https"),
+        (),
+        "none",
+        "a web origin whose pages may call the control plane",
+        "ORIGIN",
+        flag="--cors-origin",
+        repeatable=True,
+    )
+    config_file: Path | None = _special(
+        _parse_path,
+        None,
+        "none",
+        'a TOML file of these options, head_timeout = "10s" for --head-timeout 10s',
+        "FILE",
+        flag="--config",
+        variables=("WORMKEYD_CONFIG",),
+        keyed=False,
+    )
+    log_format: LogFormat = _special(
+        choice_parser("text", "json"),
+        "json",
+        "text on a terminal, else json",
+        "how log records are written",
+        "text|json",
+    )
+    log_level: LogLevel = _plain(
+        choice_parser("debug", "info", "warning", "error"),
+        "info",
+        "the least severe records that are written",
+        "debug|info|warning|error",
+    )
+
+    # Exchanges. Every time-out counts idle seconds, never a whole exchange (docs/limits.md).
+    hold_s: float = _duration(
+        "15s", "how long a request waits for a client that is away; 0s fails at once", least="0s"
+    )
+    head_timeout_s: float = _duration("10s", "the time for a whole request head")
+    keep_alive_timeout_s: float = _duration("75s", "the idle time between two requests")
+    content_idle_timeout_s: float = _duration("30s", "the idle time in a request's content")
+    write_idle_timeout_s: float = _duration("30s", "the idle time of a viewer who does not read")
+    answer_timeout_s: float = _duration("120s", "the time an origin takes to start answering")
+    stream_idle_timeout_s: float = _duration("1h", "the idle time of an answer under way")
+    close_timeout_s: float = _duration("5s", "the time for a closing handshake")
+    drain_timeout_s: float = _duration("30s", "the time exchanges have to end after SIGTERM")
+    max_connections: int = _count("4096", "viewers' and tunnels' connections at a time")
+    max_head_bytes: int = _size("32KiB", "the size of a request head", most="60KiB")
+    max_target_bytes: int = _size("16KiB", "the size of a request target", most="32KiB")
+    max_held_requests: int = _count("128", "requests that wait for one session's client")
+
+    # Tunnels.
+    ping_interval_s: float = _duration("10s", "the time between two pings of a quiet tunnel")
+    tunnel_timeout_s: float = _duration("20s", "the silence after which a tunnel is lost")
+    tunnel_write_timeout_s: float = _duration("10s", "the time a tunnel takes to accept a message")
+    max_streams: int = _count("1024", "exchanges in one tunnel at a time")
+    stream_window_bytes: int = _size("256KiB", "the bytes in flight of a stream at first")
+    max_stream_window_bytes: int = _size("4MiB", "the bytes in flight of a stream that drains fast")
+    tunnel_window_bytes: int = _size("32MiB", "the bytes in flight of all of a tunnel's streams")
+    v0_stream_bytes: int = _size("16MiB", "the bytes held for a stream of a v0 client")
+    v0_tunnel_bytes: int = _size("64MiB", "the bytes held for all streams of a v0 client")
+    max_session_age_s: float = _duration("30d", "the longest life of a session", least="1s")
+
+    def public_url_at(self, port: int | None) -> str:
+        """Return the public URL, given the real port of the gateway (None: it has no port)."""
+        return self.public_url or "http://localhost" + ("" if port in {None, 80} else f":{port}")
+
+    def edge_url_at(self, port: int | None) -> str:
+        """Return the URL that clients connect to: the public URL with ws or wss by default."""
+        return self.edge_url or "ws" + self.public_url_at(port).removeprefix("http")
+
+
+def _default_access(control: Address, gateway: Address) -> Access:
+    return "open" if control.loopback and gateway.loopback else "token"
+
+
+def _describe(attribute: attrs.Attribute[Any]) -> Option:
+    line: _Line = attribute.metadata[_Line]
+    key = attribute.name.removesuffix("_bytes").removesuffix("_s")
+    return Option(
+        field=attribute.name,
+        flag=line.flag or "--" + key.replace("_", "-"),
+        variables=line.variables or (f"WORMKEY_{key.upper()}",),
+        key=key if line.keyed else None,
+        parse=line.parse,
+        default=line.default,
+        metavar=line.metavar,
+        help=line.help,
+        repeatable=line.repeatable,
+    )
+
+
+OPTIONS: Final = tuple(_describe(attribute) for attribute in attrs.fields(Settings))
