@@ -22,9 +22,11 @@ TUNNEL: Final = StreamId(0)  # the stream id of frames about the tunnel itself
 MAX_STREAM_ID: Final = 2**31 - 1  # one bit in reserve, as RFC 9113 §5.1.1 keeps
 
 MAX_FRAME_BYTES: Final = 64 * 1024  # payload; 256 KiB messages were slower than 64 KiB ones
+MIN_FRAME_LIMIT_BYTES: Final = MAX_FRAME_BYTES  # so any head fits any peer; nobody splits a head
 MAX_MESSAGE_BYTES: Final = MAX_FRAME_BYTES + 1024  # one full frame, or small ones up to 64 KiB
 MAX_FIELDS: Final = 256  # Apache takes 100, Node 1,000; a browser sends about 20
 MAX_OPAQUE_BYTES: Final = 64
+MAX_AGENT_BYTES: Final = 255
 MAX_DETAIL_BYTES: Final = 1024
 MAX_WINDOW_BYTES: Final = 2**31 - 1  # as RFC 9113 §6.9.1
 
@@ -140,7 +142,7 @@ class Pong:
 
 @frozen
 class GoAway:
-    """No new streams, please: those up to ``last_stream_id`` finish, later ones were not touched."""
+    """No new streams: those up to ``last_stream_id`` finish, later ones were not touched."""
 
     last_stream_id: StreamId
     code: ErrorCode

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import enum
 import struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, assert_never
 
 from wormkey.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from wormkey.frames import (
+    MAX_AGENT_BYTES,
     MAX_DETAIL_BYTES,
     MAX_FIELDS,
     MAX_FRAME_BYTES,
     MAX_OPAQUE_BYTES,
     MAX_STREAM_ID,
+    MAX_WINDOW_BYTES,
+    MIN_FRAME_LIMIT_BYTES,
     TUNNEL,
     Data,
     Fields,
@@ -70,9 +73,12 @@ class Parameter(enum.IntEnum):
     AGENT = 0x06
 
 
-END_STREAM: Final = 0x01  # the sender's half of the stream is over
-BLOCKED: Final = 0x02  # on DATA: the window is used up and more content waits
+END_STREAM: Final = 0x01  # the only flag of v1: the sender's half of the stream is over
 
+_STREAM_FRAMES: Final = frozenset(
+    {FrameType.REQUEST, FrameType.RESPONSE, FrameType.DATA, FrameType.TRAILERS, FrameType.RESET}
+)
+_TUNNEL_FRAMES: Final = frozenset(FrameType) - _STREAM_FRAMES - {FrameType.WINDOW}
 
 _HEADER: Final = struct.Struct(">BBII")  # type, flags, stream id, payload length
 _U16: Final = struct.Struct(">H")
@@ -80,57 +86,84 @@ _U32: Final = struct.Struct(">I")
 _PARAMETER: Final = struct.Struct(">HH")  # id, length of the value
 HEADER_BYTES: Final = _HEADER.size
 
+_DATA: Final = int(FrameType.DATA)  # plain numbers: an enum's costs a look-up on the hot path
 
-def data_header(stream_id: StreamId, length: int, *, end_stream: bool, blocked: bool) -> bytes:
-    """Return a DATA frame's header: the hot path joins it with the content only once."""
-    flags = (END_STREAM if end_stream else 0) | (BLOCKED if blocked else 0)
-    return _HEADER.pack(0x04, flags, stream_id, length)
+
+def encode_data(stream_id: StreamId, data: bytes, *, end_stream: bool) -> bytes:
+    """Return a DATA frame: the hot path, so it has a function of its own.
+
+    Checks nothing: the caller keeps the stream id and the frame limit of docs/protocol.md §11.
+    """
+    return _HEADER.pack(_DATA, END_STREAM if end_stream else 0, stream_id, len(data)) + data
 
 
 def encode(frame: Frame) -> bytes:
-    """Return a frame's bytes.
+    """Return a frame's bytes. An agent and a detail are cut to their limits.
 
     Raises:
-        LocalProtocolError: a part is longer than its length prefix or the frame limit can say.
+        LocalProtocolError: a number or a length that the frame cannot say, or a stream id that
+            it cannot have. Whatever passes, a Decoder takes.
     """
     match frame:
-        case Data(stream_id, data, end, blocked):
-            if len(data) > MAX_FRAME_BYTES:
-                raise LocalProtocolError("content over the frame limit", ErrorCode.FRAME_SIZE_ERROR)
-            return data_header(stream_id, len(data), end_stream=end, blocked=blocked) + data
+        case Data(stream_id, data, end):
+            return _frame(FrameType.DATA, stream_id, [data], end=end)
         case Request(stream_id, head, end):
             parts = [_text(head.method), _text(head.target), _text(head.upgrade)]
-            return _frame(FrameType.REQUEST, stream_id, parts + _field_parts(head.fields), end)
-        case Response(stream_id, head, end):
-            parts = [_U16.pack(head.status), _text(head.reason), _text(head.upgrade)]
-            return _frame(FrameType.RESPONSE, stream_id, parts + _field_parts(head.fields), end)
+            parts += _field_parts(head.fields)
+            return _frame(FrameType.REQUEST, stream_id, parts, end=end)
+        case Response(stream_id, answer, end):
+            parts = [_status(answer.status), _text(answer.reason), _text(answer.upgrade)]
+            parts += _field_parts(answer.fields)
+            return _frame(FrameType.RESPONSE, stream_id, parts, end=end)
         case Trailers(stream_id, fields):
             return _frame(FrameType.TRAILERS, stream_id, _field_parts(fields), end=True)
         case Reset(stream_id, code, detail):
             return _frame(FrameType.RESET, stream_id, [_U32.pack(code), detail[:MAX_DETAIL_BYTES]])
         case Window(stream_id, increment):
-            return _frame(FrameType.WINDOW, stream_id, [_U32.pack(increment)])
+            return _frame(FrameType.WINDOW, stream_id, [_u32(increment)])
         case Hello():
             return _frame(FrameType.HELLO, TUNNEL, _hello_parts(frame))
         case Ping(payload):
-            return _frame(FrameType.PING, TUNNEL, [payload])
+            return _frame(FrameType.PING, TUNNEL, [_opaque(payload)])
         case Pong(payload):
-            return _frame(FrameType.PONG, TUNNEL, [payload])
+            return _frame(FrameType.PONG, TUNNEL, [_opaque(payload)])
         case GoAway(last, code, detail):
-            parts = [_U32.pack(last), _U32.pack(code), detail[:MAX_DETAIL_BYTES]]
+            parts = [_u32(last), _U32.pack(code), detail[:MAX_DETAIL_BYTES]]
             return _frame(FrameType.GOAWAY, TUNNEL, parts)
         case Pause():
             return _frame(FrameType.PAUSE, TUNNEL, [])
         case Resume():
             return _frame(FrameType.RESUME, TUNNEL, [])
+        case _:  # pragma: no cover
+            assert_never(frame)
 
 
-def _frame(kind: FrameType, stream_id: int, parts: list[bytes], end: bool = False) -> bytes:
+def _frame(kind: FrameType, stream_id: int, parts: list[bytes], *, end: bool = False) -> bytes:
     payload = b"".join(parts)
     if len(payload) > MAX_FRAME_BYTES:
         message = f"{kind.name} of {len(payload)} bytes is over the frame limit"
         raise LocalProtocolError(message, ErrorCode.FRAME_SIZE_ERROR)
+    if not 0 <= stream_id <= MAX_STREAM_ID or (stream_id == TUNNEL and kind in _STREAM_FRAMES):
+        raise LocalProtocolError(f"{kind.name} on stream {stream_id}")
     return _HEADER.pack(kind, END_STREAM if end else 0, stream_id, len(payload)) + payload
+
+
+def _u32(value: int) -> bytes:
+    if not 0 <= value <= 0xFFFFFFFF:
+        raise LocalProtocolError(f"the number {value} in four bytes")
+    return _U32.pack(value)
+
+
+def _status(value: int) -> bytes:
+    if not 100 <= value <= 999:
+        raise LocalProtocolError(f"the status {value}")
+    return _U16.pack(value)
+
+
+def _opaque(value: bytes) -> bytes:
+    if len(value) > MAX_OPAQUE_BYTES:
+        raise LocalProtocolError("a payload over its limit", ErrorCode.FRAME_SIZE_ERROR)
+    return value
 
 
 def _text(value: bytes) -> bytes:
@@ -142,28 +175,36 @@ def _text(value: bytes) -> bytes:
 def _field_parts(fields: Fields) -> list[bytes]:
     if len(fields) > MAX_FIELDS:
         raise LocalProtocolError(f"over {MAX_FIELDS} fields", ErrorCode.FRAME_SIZE_ERROR)
-    parts = [_U16.pack(len(fields))]
-    for name, value in fields:
-        if len(name) > 0xFFFF or len(value) > 0xFFFF:
-            raise LocalProtocolError("a field over 65,535 bytes", ErrorCode.FRAME_SIZE_ERROR)
-        parts += (_U16.pack(len(name)), name, _U16.pack(len(value)), value)
+    length = _U16.pack
+    parts = [length(len(fields))]
+    try:
+        for name, value in fields:
+            parts += (length(len(name)), name, length(len(value)), value)
+    except struct.error:
+        raise LocalProtocolError("a field over 65,535 bytes", ErrorCode.FRAME_SIZE_ERROR) from None
     return parts
 
 
-_NUMBERS: Final = (
-    (Parameter.STREAM_WINDOW_BYTES, "stream_window_bytes"),
-    (Parameter.TUNNEL_WINDOW_BYTES, "tunnel_window_bytes"),
-    (Parameter.MAX_FRAME_BYTES, "max_frame_bytes"),
-    (Parameter.MAX_STREAMS, "max_streams"),
-    (Parameter.FEATURES, "features"),
-)
+# Parameter: attribute of Hello, least and greatest value (docs/protocol.md §3.1).
+_NUMBERS: Final = {
+    Parameter.STREAM_WINDOW_BYTES: ("stream_window_bytes", 0, MAX_WINDOW_BYTES),
+    Parameter.TUNNEL_WINDOW_BYTES: ("tunnel_window_bytes", 0, MAX_WINDOW_BYTES),
+    Parameter.MAX_FRAME_BYTES: ("max_frame_bytes", MIN_FRAME_LIMIT_BYTES, 0xFFFFFFFF),
+    Parameter.MAX_STREAMS: ("max_streams", 0, 0xFFFFFFFF),
+    Parameter.FEATURES: ("features", 0, 0xFFFFFFFF),
+}
 
 
 def _hello_parts(hello: Hello) -> list[bytes]:
+    if not 1 <= hello.version <= 0xFF:
+        raise LocalProtocolError(f"version {hello.version} in a HELLO")
     parts = [bytes([hello.version])]
-    for key, name in _NUMBERS:
-        parts += (_PARAMETER.pack(key, 4), _U32.pack(getattr(hello, name)))
-    agent = hello.agent[:255]
+    for key, (name, least, greatest) in _NUMBERS.items():
+        value = getattr(hello, name)
+        if not least <= value <= greatest:
+            raise LocalProtocolError(f"{name} {value} in a HELLO")
+        parts += (_PARAMETER.pack(key, 4), _U32.pack(value))
+    agent = hello.agent[:MAX_AGENT_BYTES]
     return [*parts, _PARAMETER.pack(Parameter.AGENT, len(agent)), agent]
 
 
@@ -188,54 +229,82 @@ class _Payload:
     def take(self, count: int) -> bytes:
         end = self._at + count
         if end > len(self._data):
-            raise RemoteProtocolError("a frame shorter than its parts say")
+            raise _too_short()
         part = self._data[self._at : end]
         self._at = end
         return part
 
     def rest(self, limit: int) -> bytes:
         if len(self._data) - self._at > limit:
-            raise RemoteProtocolError("a text over its limit", ErrorCode.FRAME_SIZE_ERROR)
+            raise RemoteProtocolError(f"a text over {limit} bytes", ErrorCode.FRAME_SIZE_ERROR)
         return self.take(len(self._data) - self._at)
 
     def fields(self) -> Fields:
+        """Read the payload's last part. One loop of its own: a head has some 40 texts."""
         count = self.u16()
         if count > MAX_FIELDS:
             raise RemoteProtocolError(f"over {MAX_FIELDS} fields", ErrorCode.FRAME_SIZE_ERROR)
-        fields = tuple([(self.text(), self.text()) for _ in range(count)])
+        data, at = self._data, self._at
+        fields: list[tuple[bytes, bytes]] = []
+        try:
+            for _ in range(count):
+                start = at + 2
+                middle = start + (data[at] << 8 | data[at + 1])
+                end = middle + 2 + (data[middle] << 8 | data[middle + 1])
+                fields.append((data[start:middle], data[middle + 2 : end]))
+                at = end
+        except IndexError:
+            raise _too_short() from None
+        if at > len(data):  # a slice over the end is short without a word
+            raise _too_short()
+        self._at = at
         self.done()
-        return fields
+        return tuple(fields)
+
+    def parameters(self) -> Iterator[tuple[int, bytes]]:
+        while self._at < len(self._data):
+            key, length = self.u16(), self.u16()
+            yield key, self.take(length)
 
     def done(self) -> None:
         if self._at != len(self._data):
             raise RemoteProtocolError("bytes left over at a frame's end")
 
 
+def _too_short() -> RemoteProtocolError:
+    return RemoteProtocolError("a frame shorter than its parts say")
+
+
 def _hello(payload: _Payload) -> Hello:
     version = payload.take(1)[0]
+    if version == 0:
+        raise RemoteProtocolError("version 0 in a HELLO")
     found: dict[str, int] = {}
-    agent = b""
-    names = dict(_NUMBERS)
-    for key, value in _parameters(payload):
+    agent: bytes | None = None
+    for key, value in payload.parameters():
         if key == Parameter.AGENT:
+            if agent is not None or len(value) > MAX_AGENT_BYTES:
+                raise RemoteProtocolError("an agent twice or too long in a HELLO")
             agent = value
-        elif key in names:
-            if len(value) != 4:
-                raise RemoteProtocolError("a HELLO number that is not four bytes")
-            found[names[Parameter(key)]] = int.from_bytes(value, "big")
-    return Hello(version=version, agent=agent, **found)
+        elif key in _NUMBERS:
+            name, least, greatest = _NUMBERS[Parameter(key)]
+            number = int.from_bytes(value, "big")
+            if len(value) != 4 or name in found or not least <= number <= greatest:
+                message = f"{name} twice, out of its range or not four bytes in a HELLO"
+                raise RemoteProtocolError(message)
+            found[name] = number
+    return Hello(version=version, agent=agent or b"", **found)
 
 
-def _parameters(payload: _Payload) -> Iterator[tuple[int, bytes]]:
-    while payload._at < len(payload._data):
-        key, length = payload.u16(), payload.u16()
-        yield key, payload.take(length)
+def _response(stream_id: StreamId, payload: _Payload, *, end: bool) -> Response:
+    status, reason, upgrade = payload.u16(), payload.text(), payload.text()
+    if not 100 <= status <= 999:
+        raise RemoteProtocolError(f"the status {status}")
+    return Response(stream_id, ResponseHead(status, payload.fields(), reason, upgrade), end)
 
 
 def _decode(kind: int, flags: int, stream_id: StreamId, data: bytes) -> Frame | None:
     """Return one frame, None for a type that this version does not know."""
-    if kind == FrameType.DATA:
-        return Data(stream_id, data, bool(flags & END_STREAM), bool(flags & BLOCKED))
     end = bool(flags & END_STREAM)
     payload = _Payload(data)
     frame: Frame
@@ -245,9 +314,7 @@ def _decode(kind: int, flags: int, stream_id: StreamId, data: bytes) -> Frame | 
             head = RequestHead(method, target, payload.fields(), upgrade)
             return Request(stream_id, head, end)
         case FrameType.RESPONSE:
-            status, reason, upgrade = payload.u16(), payload.text(), payload.text()
-            answer = ResponseHead(status, payload.fields(), reason, upgrade)
-            return Response(stream_id, answer, end)
+            return _response(stream_id, payload, end=end)
         case FrameType.TRAILERS:
             return Trailers(stream_id, payload.fields())
         case FrameType.WINDOW:
@@ -274,32 +341,21 @@ def _decode(kind: int, flags: int, stream_id: StreamId, data: bytes) -> Frame | 
     return frame
 
 
-_STREAM_FRAMES: Final = frozenset(
-    {
-        FrameType.REQUEST,
-        FrameType.RESPONSE,
-        FrameType.DATA,
-        FrameType.TRAILERS,
-        FrameType.RESET,
-    }
-)
-_TUNNEL_FRAMES: Final = frozenset(FrameType) - _STREAM_FRAMES - {FrameType.WINDOW}
-
-
 class Decoder:
     """Turns the tunnel's bytes into frames, however they were sliced into messages."""
 
-    __slots__ = ("_max_frame_bytes", "_rest")
+    __slots__ = ("_held", "_max_frame_bytes", "_wanted_bytes")
 
     def __init__(self, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
         """``max_frame_bytes`` is the payload limit that this end's HELLO states."""
-        self._rest = b""
+        self._held = bytearray()
+        self._wanted_bytes = 0  # nothing can come of fewer held bytes, so they are not looked at
         self._max_frame_bytes = max_frame_bytes
 
     @property
     def pending_bytes(self) -> int:
-        """How much of an incomplete frame is held: never more than one frame."""
-        return len(self._rest)
+        """How much of an incomplete frame is held: always less than one frame."""
+        return len(self._held)
 
     def feed(self, data: bytes) -> list[Frame]:
         """Return the frames that ``data`` completes; frames of unknown types are left out.
@@ -307,25 +363,37 @@ class Decoder:
         Raises:
             RemoteProtocolError: malformed bytes. The decoder is of no use afterwards.
         """
-        if self._rest:
-            data = self._rest + data
+        if self._held:
+            # Growing in place keeps a frame that comes byte by byte linear in its length.
+            self._held += data
+            if len(self._held) < self._wanted_bytes:
+                return []
+            data = bytes(self._held)
+            self._held = bytearray()
         frames: list[Frame] = []
         at, size = 0, len(data)
+        wanted_bytes = HEADER_BYTES
         while size - at >= HEADER_BYTES:
             kind, flags, stream_id, length = _HEADER.unpack_from(data, at)
-            if length > self._max_frame_bytes:
-                message = f"a frame of {length} bytes, over the limit of {self._max_frame_bytes}"
-                raise RemoteProtocolError(message, ErrorCode.FRAME_SIZE_ERROR)
-            end = at + HEADER_BYTES + length
+            self._check_header(kind, stream_id, length)
+            start = at + HEADER_BYTES
+            end = start + length
             if end > size:
+                wanted_bytes = HEADER_BYTES + length
                 break
-            if (stream_id == 0 and kind in _STREAM_FRAMES) or stream_id > MAX_STREAM_ID:
-                raise RemoteProtocolError("a frame on a stream id that it cannot have")
-            if stream_id and kind in _TUNNEL_FRAMES:
-                raise RemoteProtocolError("a tunnel frame on a stream")
-            frame = _decode(kind, flags, stream_id, data[at + HEADER_BYTES : end])
-            if frame is not None:
-                frames.append(frame)
             at = end
-        self._rest = data[at:] if at else data
+            if kind == _DATA:
+                frames.append(Data(stream_id, data[start:end], flags & END_STREAM != 0))
+            elif (frame := _decode(kind, flags, stream_id, data[start:end])) is not None:
+                frames.append(frame)
+        if at < size:
+            self._held += data[at:]
+            self._wanted_bytes = wanted_bytes
         return frames
+
+    def _check_header(self, kind: int, stream_id: int, length: int) -> None:
+        if length > self._max_frame_bytes:
+            message = f"a frame of {length} bytes, over the limit of {self._max_frame_bytes}"
+            raise RemoteProtocolError(message, ErrorCode.FRAME_SIZE_ERROR)
+        if stream_id > MAX_STREAM_ID or kind in (_TUNNEL_FRAMES if stream_id else _STREAM_FRAMES):
+            raise RemoteProtocolError(f"a frame of type {kind:#04x} on stream {stream_id}")
