@@ -1,1 +1,92 @@
-# Two commands do everything for a new user: make demo, make test. docs/development.md has the rest.
+# `make demo` and `make test` are all a new user needs; docs/development.md has the rest.
+# Everything made here goes to .venv/ and .work/. Needs python3 >= 3.11, git and make.
+.DELETE_ON_ERROR:
+.PHONY: help demo test check format coverage browser lock clean
+
+# The first interpreter that is new enough; another one: make PYTHON=/path/to/python3.13 test
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+    $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+# Exact versions of every dependency, as CI takes them: make CONSTRAINTS=constraints.txt test
+CONSTRAINTS =
+# More arguments for pytest: make test ARGS="-x -k windows"
+ARGS =
+
+BIN = .venv/bin
+PIP_INSTALL = PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore \
+    $(BIN)/python -m pip install --quiet $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
+SOURCES = src tests examples scripts
+
+help:
+	@echo "make demo      run the daemon, a sample app and a tunnel to it; prints the public URL"
+	@echo "make test      the tests that need nothing but Python"
+	@echo "make check     formatting, lint, types, import contracts, spelling"
+	@echo "make format    let the formatter and the safe fixes do their work"
+	@echo "make coverage  the same tests, counted; the ground layer must be covered whole"
+	@echo "make browser   the tests that need Chromium and Node"
+	@echo "make lock      write constraints.txt anew, from the newest releases"
+	@echo "make clean     remove what make made"
+
+demo: .venv/.runtime
+	@exec $(BIN)/python scripts/demo.py
+
+test: .venv/.test
+	$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/.check
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/flake8 $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/codespell
+
+format: .venv/.check
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+coverage: .venv/.test
+	$(BIN)/python scripts/coverage.py $(ARGS)
+
+browser: .venv/.test
+	@$(BIN)/python scripts/browser_packages.py
+	$(BIN)/python -m pytest tests/browser $(ARGS)
+
+# From a fresh environment, so that nothing which happens to be installed gets in.
+lock:
+	rm -rf .venv
+	$(MAKE) CONSTRAINTS= .venv/.check
+	{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable; } > .venv/constraints.txt
+	mv .venv/constraints.txt constraints.txt
+
+clean:
+	rm -rf .venv .work .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+
+# The stamps below make a second run quick; a change of pyproject.toml installs again.
+.venv/.made:
+	@test -n "$(PYTHON)" || { \
+	    echo "wormkey needs Python 3.11 or newer, and none is on PATH; try: make PYTHON=/path/to/python $(MAKECMDGOALS)" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' || { \
+	    echo "this Python cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@echo "making .venv ..."
+	@"$(PYTHON)" -m venv .venv
+	@touch $@
+
+.venv/.runtime: .venv/.made pyproject.toml
+	@echo "installing wormkey ..."
+	@$(PIP_INSTALL) --editable .
+	@touch $@
+
+# --group came with pip 25.1; the pip that Python 3.11 brings is older.
+.venv/.pip: .venv/.made
+	@$(PIP_INSTALL) --upgrade "pip>=25.1"
+	@touch $@
+
+.venv/.test: .venv/.runtime .venv/.pip
+	@echo "installing what the tests need ..."
+	@$(PIP_INSTALL) --group test
+	@touch $@
+
+.venv/.check: .venv/.runtime .venv/.pip
+	@echo "installing what the checks need ..."
+	@$(PIP_INSTALL) --group check --group test
+	@touch $@
