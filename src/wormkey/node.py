@@ -1,0 +1,31 @@
+"""The node: what the listeners of one daemon share, as one frozen value.
+
+Owns nothing and does nothing: it saves every handler a long row of parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from attrs import frozen
+
+from wormkey.config import Settings
+from wormkey.registry import Registry
+from wormkey.routes.local import LocalRoutes
+from wormkey.routing import PublicUrl
+from wormkey.scopes import Drain
+
+
+@frozen(kw_only=True)
+class Node:
+    """One daemon's shared parts. ``now`` is the wall clock, aware UTC; ``edge_url`` ends in no /."""
+
+    settings: Settings
+    registry: Registry
+    routes: LocalRoutes
+    public: PublicUrl
+    edge_url: str
+    now: Callable[[], datetime]
+    drain: Drain
+    version: str

@@ -1,0 +1,382 @@
+"""The registry: the only place where sessions and access tokens are made, checked and ended.
+
+Joins the store (what survives) and the routes (what viewers find). A session is in the store
+before anyone is told of it, and out of the routes before its tunnel closes. Secrets are made
+here, leave once as text in ``Created``, and are never logged. Never reads a request.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import re
+import secrets
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final, TypeVar, TypeVarTuple, Unpack
+
+import trio
+from attrs import define, evolve, field, frozen
+
+from wormkey import policy
+from wormkey.config import Settings
+from wormkey.errors import AdmissionError, ConfigError, ErrorCode, StoreError
+from wormkey.routes.local import Entry, LocalRoutes
+from wormkey.session import (
+    ENDED_GRACE_S,
+    SLUG_RANDOM_BYTES,
+    NewSession,
+    Session,
+    SessionState,
+    digest_of,
+    expiry_of,
+    make_slug,
+    split_session_token,
+)
+from wormkey.store import SlugTakenError, Store, TokenNameTakenError, write_private
+
+log = logging.getLogger(__name__)
+
+SECRET_BYTES: Final = 32  # 256 bits; the promise is 192
+PASSWORD_BYTES: Final = 18  # 144 bits, 24 characters; the promise is 128
+SLUG_TRIES: Final = 8  # two equal slugs of 40 random bits are rare, nine in a row are a bug
+FIRST_TOKEN_NAME: Final = "first"
+LOCAL_TOKEN_FILE: Final = "local-token"
+HASH_THREADS: Final = 2  # scrypt takes 16 MiB and a core for about 0.2 s each
+MAX_WAITING_HASHES: Final = 32  # beyond it a guesser only fills memory: 429
+_TOKEN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}\Z")
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+_BEARER_FIELD: Final = ((b"WWW-Authenticate", b"Bearer"),)
+
+
+@frozen(kw_only=True)
+class Created:
+    """A new session with its secrets, the only time they exist as text."""
+
+    session: Session
+    session_token: str = field(repr=False)
+    owner_token: str = field(repr=False)
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+
+@define(eq=False)
+class Registry:
+    """Sessions and access tokens of one daemon. ``now`` is the wall clock, aware UTC."""
+
+    store: Store
+    routes: LocalRoutes
+    now: Callable[[], datetime]
+    settings: Settings
+    _hashing: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(HASH_THREADS))
+    _waiting_hashes: int = 0
+    _proof_key: bytes = field(factory=lambda: secrets.token_bytes(32), repr=False)
+    _proofs: dict[str, bytes] = field(factory=dict, repr=False)
+
+    # ── life ────────────────────────────────────────────────────────────────────────────────
+
+    async def load(self) -> int:
+        """Fill the routes from the store at start; return how many sessions are live.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        now = self.now()
+        oldest = now - timedelta(seconds=ENDED_GRACE_S)
+        for session in await self.store.load_sessions():
+            if session.state(now) is SessionState.LIVE:
+                self.routes.add(session)
+            elif session.ended_at > oldest:
+                self.routes.add_ended(session)
+        return len(self.routes)
+
+    async def create(self, wish: NewSession, *, created_by: str = "") -> Created:
+        """Make a session, durable in the store before this returns.
+
+        ``created_by`` names the principal; a name whose session has ended goes to the same
+        principal again at once, to others after the grace.
+
+        Raises:
+            AdmissionError: 409 ``name_taken``; 429 when too many passwords wait to be hashed.
+            StoreError: the store cannot take it.
+
+        Cancellation: the session exists wholly or not at all.
+        """
+        session_secret = secrets.token_urlsafe(SECRET_BYTES)
+        owner_token = secrets.token_urlsafe(SECRET_BYTES)
+        password = wish.password
+        password_hash = None
+        if wish.auth_mode == "basic":
+            if password is None:
+                password = secrets.token_urlsafe(PASSWORD_BYTES)
+                password_hash = policy.hash_generated(password)
+            else:
+                password_hash = await self._hash(
+                    policy.hash_chosen, password, secrets.token_bytes(policy.SALT_BYTES)
+                )
+        now = self.now()
+        session = Session(
+            session_id=secrets.token_hex(16),
+            slug=wish.name or make_slug(secrets.token_bytes(SLUG_RANDOM_BYTES)),
+            created_at=now,
+            expires_at=expiry_of(now, wish.expires_in_s),
+            port=wish.port,
+            auth_mode=wish.auth_mode,
+            username=wish.username,
+            password_hash=password_hash,
+            session_token_digest=digest_of(session_secret.encode("ascii")),
+            owner_token_digest=digest_of(owner_token.encode("ascii")),
+            policy=wish.policy,
+            created_by=created_by,
+        )
+        session = await self._put_new(session, named=wish.name is not None)
+        self.routes.add(session)  # no checkpoint since the store took it
+        log.info("session created", extra={"session": session.session_id, "slug": session.slug})
+        return Created(
+            session=session,
+            session_token=f"{session.slug}.{session_secret}",
+            owner_token=owner_token,
+            username=session.username,
+            password=password,
+        )
+
+    async def _put_new(self, session: Session, *, named: bool) -> Session:
+        """Store a new session under a free slug, drawing other slugs while the name is free."""
+        for _ in range(SLUG_TRIES):
+            try:
+                replacing = self._reclaimed(session) if named else None
+                await self.store.put_session(session, replacing=replacing)
+            except SlugTakenError:
+                if named:
+                    break
+                session = evolve(session, slug=make_slug(secrets.token_bytes(SLUG_RANDOM_BYTES)))
+            else:
+                return session
+        raise AdmissionError(409, "name_taken", f"the name {session.slug} is taken; choose another")
+
+    def _reclaimed(self, session: Session) -> str | None:
+        """Return the id of the ended session whose slug the same principal takes again."""
+        entry = self.routes.find(session.slug)
+        if entry is None:
+            return None
+        self._end_if_expired(entry, self.now())
+        if not entry.ended or entry.session.created_by != session.created_by:
+            raise SlugTakenError(session.slug)
+        return entry.session.session_id
+
+    async def close(self, session: Session) -> None:
+        """End a session for good: first in the store, then its tunnel with SESSION_CLOSED.
+
+        Raises:
+            StoreError: the store cannot take it; the session lives on.
+        """
+        entry = self.routes.find_id(session.session_id)
+        if entry is None or entry.ended:
+            return
+        closed_at = self.now()
+        await self.store.close_session(session.session_id, closed_at)
+        upstream = self.routes.end(evolve(entry.session, closed_at=closed_at))
+        self._proofs.pop(session.session_id, None)
+        if upstream is not None:
+            upstream.close(ErrorCode.SESSION_CLOSED, "the session was closed")
+        log.info("session closed", extra={"session": session.session_id, "slug": session.slug})
+
+    def expire(self, now: datetime) -> int:
+        """End every session whose time is over at ``now``, tunnels included; return how many."""
+        return sum(self._end_if_expired(entry, now) for entry in self.routes.entries())
+
+    def _end_if_expired(self, entry: Entry, now: datetime) -> bool:
+        session = entry.session
+        if entry.ended or session.state(now) is SessionState.LIVE:
+            return False
+        upstream = self.routes.end(session)
+        self._proofs.pop(session.session_id, None)
+        if upstream is not None:
+            upstream.close(ErrorCode.SESSION_CLOSED, "the session expired")
+        log.info("session expired", extra={"session": session.session_id, "slug": session.slug})
+        return True
+
+    async def sweep(self, now: datetime) -> int:
+        """Expire, then forget what ended longer ago than the grace; return how many were deleted.
+
+        Raises:
+            StoreError: the store cannot do it; the routes are swept all the same.
+        """
+        self.expire(now)
+        before = now - timedelta(seconds=ENDED_GRACE_S)
+        for entry in self.routes.ended_entries():
+            if entry.session.ended_at <= before:
+                self.routes.remove(entry.session.slug)
+        return await self.store.delete_ended(before)
+
+    # ── who may do what ─────────────────────────────────────────────────────────────────────
+
+    def authenticate_tunnel(self, token: bytes | None) -> Session:
+        """Return the live session that a tunnel's token opens.
+
+        Raises:
+            AdmissionError: 401 ``bad_token``; 410 ``session_closed`` or ``session_expired`` for
+                the right token of a session that is over.
+        """
+        parts = split_session_token(token or b"")
+        entry = None if parts is None else self.routes.find(parts[0])
+        if entry is None or token is None or not entry.session.accepts_session_token(token):
+            raise _denied("the session token is not valid")
+        self._end_if_expired(entry, self.now())
+        if entry.ended:
+            raise gone(entry.session)
+        return entry.session
+
+    def authorize(self, session_id: str, bearer: bytes | None) -> Session:
+        """Return the session, live or ended, for one of its two tokens.
+
+        Raises:
+            AdmissionError: 401 ``unauthorized``; 404 ``unknown_session`` (only to who shows some
+                token; ids are 128 random bits).
+        """
+        if bearer is None:
+            raise _denied("a session token or owner token of this session is needed")
+        entry = self.routes.find_id(session_id)
+        if entry is None:
+            raise _unknown()
+        as_tunnel = entry.session.accepts_session_token(bearer)
+        as_owner = entry.session.accepts_owner_token(bearer)
+        if not (as_tunnel or as_owner):
+            raise _denied("the token is not one of this session's")
+        self._end_if_expired(entry, self.now())
+        return entry.session
+
+    def authorize_owner(self, slug: str, bearer: bytes | None) -> Session:
+        """Return the session of the slug for its owner token only, live or ended.
+
+        Raises:
+            AdmissionError: 401 ``unauthorized``; 404 ``unknown_session``.
+        """
+        if bearer is None:
+            raise _denied("the owner token of this session is needed")
+        entry = self.routes.find(slug)
+        if entry is None:
+            raise _unknown()
+        if not entry.session.accepts_owner_token(bearer):
+            raise _denied("the token is not this session's owner token")
+        self._end_if_expired(entry, self.now())
+        return entry.session
+
+    async def check_credentials(self, session: Session, authorization: bytes | None) -> bool:
+        """Tell whether a viewer's Authorization field holds the session's user and password.
+
+        A chosen password costs a worker thread once; then a keyed digest of the field that was
+        right answers at once, until the password changes or the session ends.
+
+        Raises:
+            AdmissionError: 429 when too many checks wait already.
+        """
+        stored = session.password_hash
+        if authorization is None or not stored:
+            return False
+        if not policy.is_slow(stored):
+            return policy.check_basic(session, authorization)
+        if policy.parse_basic(authorization) is None:
+            return False
+        proof = hmac.digest(self._proof_key, stored.encode() + b"\n" + authorization, "sha256")
+        known = self._proofs.get(session.session_id)
+        if known is not None and hmac.compare_digest(known, proof):
+            return True
+        right = await self._hash(policy.check_basic, session, authorization)
+        entry = self.routes.find_id(session.session_id)
+        if right and entry is not None and not entry.ended:
+            self._proofs[session.session_id] = proof
+        return right
+
+    async def _hash(self, function: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]) -> T:
+        """Run a slow hash in one of HASH_THREADS worker threads."""
+        if self._waiting_hashes >= MAX_WAITING_HASHES:
+            raise AdmissionError(
+                429,
+                "too_many_requests",
+                "too many passwords are being checked; try again in a few seconds",
+                fields=((b"Retry-After", b"5"),),
+            )
+        self._waiting_hashes += 1
+        try:
+            return await trio.to_thread.run_sync(function, *args, limiter=self._hashing)
+        finally:
+            self._waiting_hashes -= 1
+
+    # ── access tokens ───────────────────────────────────────────────────────────────────────
+
+    async def add_access_token(self, name: str) -> str:
+        """Make an access token and return its text, the only time it exists as text.
+
+        Raises:
+            ConfigError: the name is off the grammar or in use.
+        """
+        if _TOKEN_NAME.match(name) is None:
+            msg = f"token name {name!r}: use 1 to 64 letters, digits and . _ @ -"
+            raise ConfigError(msg)
+        # The prefix tells secret scanners what it is and keeps a leading - off command lines.
+        token = f"wk_{secrets.token_urlsafe(SECRET_BYTES)}"
+        try:
+            await self.store.add_access_token(name, digest_of(token.encode("ascii")), self.now())
+        except TokenNameTakenError:
+            msg = f"a token named {name} exists; revoke it first or choose another name"
+            raise ConfigError(msg) from None
+        log.info("access token created", extra={"token_name": name})
+        return token
+
+    async def check_access(self, bearer: bytes | None) -> str | None:
+        """Return the name of the access token presented; None denies.
+
+        The store is asked every time, so that a token added or revoked by another process
+        counts at once; session creation is rare enough.
+        """
+        if not bearer:
+            return None
+        digest = digest_of(bearer)
+        # Found by the digest: what timing could tell is a digest's prefix, useless without the
+        # secret of 256 bits.
+        name = await self.store.find_access_token(digest)
+        if name is not None:
+            try:
+                await self.store.touch_access_token(digest, self.now())
+            except StoreError as error:
+                log.warning("last use of a token not noted", extra={"error": str(error)})
+        return name
+
+    async def ensure_first_token(self) -> str | None:
+        """In token mode without any token, make one named ``first`` and return its text.
+
+        The text also goes to ``<state_dir>/local-token`` (0600), where a client of the same user
+        on the same machine finds it without a login. None when there was nothing to do.
+
+        Raises:
+            StoreError: the store or the file cannot be written.
+        """
+        if self.settings.access != "token" or await self.store.list_access_tokens():
+            return None
+        token = await self.add_access_token(FIRST_TOKEN_NAME)
+        path = self.settings.state_dir / LOCAL_TOKEN_FILE
+        try:
+            write_private(path, token + "\n")
+        except OSError as error:
+            await self.store.revoke_access_token(FIRST_TOKEN_NAME)
+            msg = f"cannot write {path}: {error.strerror}; make the folder writable or set --state-dir"
+            raise StoreError(msg) from error
+        return token
+
+
+def gone(session: Session) -> AdmissionError:
+    """Return the 410 that says how this session ended."""
+    if session.closed_at is not None:
+        return AdmissionError(410, "session_closed", "the session was closed")
+    return AdmissionError(410, "session_expired", "the session has expired")
+
+
+def _denied(message: str) -> AdmissionError:
+    return AdmissionError(401, "unauthorized", message, fields=_BEARER_FIELD)
+
+
+def _unknown() -> AdmissionError:
+    return AdmissionError(404, "unknown_session", "there is no such session")

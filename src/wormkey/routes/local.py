@@ -1,0 +1,156 @@
+"""The routes of this process: slug to session and tunnel, in memory.
+
+Owns which sessions viewers can find, which tunnel serves each, who waits for a client that is
+away, and the bounded memory of ended sessions (they answer 410 until their grace is over).
+Never touches the store and never reads a request.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Final
+
+import trio
+from attrs import define, field
+
+from wormkey.routes import Upstream
+from wormkey.session import Session
+
+MAX_ENDED: Final = 10_000  # about 1 KiB each; beyond, the oldest answers 404 instead of 410
+
+
+@define(eq=False)
+class Entry:
+    """One slug's route. ``session`` is replaced, never mutated, when its policy or state changes."""
+
+    session: Session
+    upstream: Upstream | None = None
+    paused: bool = False
+    ended: bool = False
+    waiting: int = 0
+    _changed: trio.Event = field(factory=trio.Event)
+
+    async def wait_upstream(self, timeout_s: float) -> Upstream | None:
+        """Return the tunnel, waiting up to ``timeout_s`` seconds; None if none came or it ended.
+
+        Cancellation: safe, nothing is taken.
+        """
+        if self.upstream is None and not self.ended and timeout_s > 0:
+            self.waiting += 1
+            try:
+                with trio.move_on_after(timeout_s):
+                    while self.upstream is None and not self.ended:
+                        await self._changed.wait()
+            finally:
+                self.waiting -= 1
+        return None if self.ended else self.upstream
+
+    def attach(self, upstream: Upstream) -> Upstream | None:
+        """Make ``upstream`` the route's end and wake all who wait; return the one it replaces."""
+        old, self.upstream = self.upstream, upstream
+        self.paused = False
+        self._wake()
+        return old
+
+    def detach(self, upstream: Upstream) -> bool:
+        """Forget ``upstream`` if it is still the current one; False if another replaced it."""
+        if self.upstream is not upstream:
+            return False
+        self.upstream = None
+        self.paused = False
+        return True
+
+    def end(self, session: Session) -> Upstream | None:
+        """Mark the session as over, wake all who wait; return the tunnel for the caller to close."""
+        self.session, self.ended = session, True
+        old, self.upstream = self.upstream, None
+        self._wake()
+        return old
+
+    def _wake(self) -> None:
+        # A fresh event for later waiters: those of the old one look again and go back to wait.
+        changed, self._changed = self._changed, trio.Event()
+        changed.set()
+
+
+@define(eq=False)
+class LocalRoutes:
+    """All routes of this process, live and lately ended."""
+
+    max_ended: int = MAX_ENDED
+    _entries: dict[str, Entry] = field(factory=dict)
+    _by_id: dict[str, Entry] = field(factory=dict)
+    _ended: OrderedDict[str, Entry] = field(factory=OrderedDict)
+
+    def add(self, session: Session) -> Entry:
+        """Make a live session findable; it takes the place of an ended one of the same slug."""
+        old = self._entries.get(session.slug)
+        if old is not None:
+            if not old.ended:
+                msg = f"the slug {session.slug} is live already"
+                raise ValueError(msg)
+            self.remove(session.slug)
+        entry = Entry(session)
+        self._entries[session.slug] = entry
+        self._by_id[session.session_id] = entry
+        return entry
+
+    def find(self, slug: str) -> Entry | None:
+        """Return the slug's entry, live or ended (``entry.ended``); None if nobody had it lately."""
+        return self._entries.get(slug)
+
+    def find_id(self, session_id: str) -> Entry | None:
+        """Return the entry of the session with this id."""
+        return self._by_id.get(session_id)
+
+    def attach(self, slug: str, upstream: Upstream) -> Upstream | None:
+        """Give a live slug its tunnel and wake who waits; return the tunnel it replaces, to close.
+
+        Raises:
+            KeyError: no such slug, or its session has ended.
+        """
+        entry = self._entries[slug]
+        if entry.ended:
+            raise KeyError(slug)
+        return entry.attach(upstream)
+
+    def detach(self, slug: str, upstream: Upstream) -> bool:
+        """Forget a tunnel that was lost; False if it was not the current one any more."""
+        entry = self._entries.get(slug)
+        return entry is not None and entry.detach(upstream)
+
+    def end(self, session: Session) -> Upstream | None:
+        """Turn a session's entry into its tombstone; return the tunnel for the caller to close."""
+        entry = self._by_id.get(session.session_id)
+        if entry is None or entry.ended:
+            return None
+        upstream = entry.end(session)
+        self._ended[session.slug] = entry
+        while len(self._ended) > self.max_ended:
+            self.remove(next(iter(self._ended)))
+        return upstream
+
+    def add_ended(self, session: Session) -> None:
+        """Remember a session that was over already when it was loaded."""
+        self.add(session)
+        self.end(session)
+
+    def remove(self, slug: str) -> None:
+        """Forget a slug altogether; it answers 404 from now on."""
+        entry = self._entries.pop(slug, None)
+        if entry is not None:
+            self._by_id.pop(entry.session.session_id, None)
+            self._ended.pop(slug, None)
+
+    def entries(self) -> Iterator[Entry]:
+        """Return the live entries, over a copy: callers may change the routes meanwhile."""
+        return iter([entry for entry in self._entries.values() if not entry.ended])
+
+    def ended_entries(self) -> Iterator[Entry]:
+        """Return the tombstones, oldest end first as far as this process saw them, over a copy."""
+        return iter(list(self._ended.values()))
+
+    def __len__(self) -> int:
+        """Return how many live sessions there are."""
+        return len(self._entries) - len(self._ended)

@@ -1,0 +1,131 @@
+"""The store: what survives the daemon, behind one small interface.
+
+Owns the Store protocol and its values. Sessions and access tokens go through here and nowhere
+else; viewers' requests never do. A call returns when its effect is as durable as the backend
+promises.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from attrs import frozen
+
+from wormkey.errors import StoreError
+from wormkey.session import Session
+
+
+class SlugTakenError(StoreError):
+    """The slug belongs to another session, live or within its grace."""
+
+
+class TokenNameTakenError(StoreError):
+    """An access token of this name exists already."""
+
+
+@frozen(kw_only=True)
+class AccessToken:
+    """An access token without its secret: whose it is, since when, last seen when (UTC)."""
+
+    name: str
+    created_at: datetime
+    last_used_at: datetime | None = None
+
+
+class Store(Protocol):
+    """What every backend does. All methods raise StoreError when it cannot be done.
+
+    Cancellation: a call that has begun is finished first, so an effect is whole or absent.
+    """
+
+    async def load_sessions(self) -> Sequence[Session]:
+        """Return every session that is kept, ended ones too."""
+        ...
+
+    async def put_session(self, session: Session, *, replacing: str | None = None) -> None:
+        """Add a session or replace the one with its id; durable on return.
+
+        ``replacing`` is the id of an ended session whose slug this one takes over, in the same
+        transaction.
+
+        Raises:
+            SlugTakenError: another session has this slug.
+        """
+        ...
+
+    async def close_session(self, session_id: str, closed_at: datetime) -> None:
+        """Mark a session as closed; durable on return. An earlier closing stays."""
+        ...
+
+    async def delete_ended(self, before: datetime) -> int:
+        """Delete the sessions that were closed or expired before ``before``; return how many."""
+        ...
+
+    async def add_access_token(self, name: str, digest: bytes, created_at: datetime) -> None:
+        """Add an access token by the SHA-256 of its secret; durable on return.
+
+        Raises:
+            TokenNameTakenError: the name is in use.
+        """
+        ...
+
+    async def list_access_tokens(self) -> Sequence[AccessToken]:
+        """Return all access tokens, oldest first."""
+        ...
+
+    async def revoke_access_token(self, name: str) -> bool:
+        """Delete an access token; False if there is none of this name."""
+        ...
+
+    async def find_access_token(self, digest: bytes) -> str | None:
+        """Return the name of the token with this digest."""
+        ...
+
+    async def touch_access_token(self, digest: bytes, used_at: datetime) -> None:
+        """Note when a token was used last; may be lost in a crash."""
+        ...
+
+    async def aclose(self) -> None:
+        """Flush and let go of every file; idempotent."""
+        ...
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make the folder with mode 0700; one that exists keeps its mode, it may be anyone's.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file of mode 0600 atomically: readers see the old content or the new, whole.
+
+    Raises:
+        OSError: it cannot be written; the old file is untouched.
+    """
+    make_private_folder(path.parent)
+    # mkstemp makes the file 0600 whatever the umask is.
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
