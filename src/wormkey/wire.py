@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import struct
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import Final, assert_never
 
 from wormkey.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from wormkey.frames import (
@@ -41,9 +41,6 @@ from wormkey.frames import (
     Window,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 class FrameType(enum.IntEnum):
     """First byte of a frame header."""
@@ -73,7 +70,8 @@ class Parameter(enum.IntEnum):
     AGENT = 0x06
 
 
-END_STREAM: Final = 0x01  # the only flag of v1: the sender's half of the stream is over
+END_STREAM: Final = 0x01  # the sender's half of the stream is over
+BLOCKED: Final = 0x02  # on DATA: the window is used up and more content waits
 
 _STREAM_FRAMES: Final = frozenset(
     {FrameType.REQUEST, FrameType.RESPONSE, FrameType.DATA, FrameType.TRAILERS, FrameType.RESET}
@@ -89,12 +87,13 @@ HEADER_BYTES: Final = _HEADER.size
 _DATA: Final = int(FrameType.DATA)  # plain numbers: an enum's costs a look-up on the hot path
 
 
-def encode_data(stream_id: StreamId, data: bytes, *, end_stream: bool) -> bytes:
-    """Return a DATA frame: the hot path, so it has a function of its own.
+def data_header(stream_id: StreamId, length: int, *, end_stream: bool, blocked: bool) -> bytes:
+    """Return what stands before ``length`` bytes of content: the hot path joins the parts itself.
 
-    Checks nothing: the caller keeps the stream id and the frame limit of docs/protocol.md §11.
+    Checks nothing: the caller keeps the stream id and the peer's frame limit.
     """
-    return _HEADER.pack(_DATA, END_STREAM if end_stream else 0, stream_id, len(data)) + data
+    flags = (END_STREAM if end_stream else 0) | (BLOCKED if blocked else 0)
+    return _HEADER.pack(_DATA, flags, stream_id, length)
 
 
 def encode(frame: Frame) -> bytes:
@@ -105,18 +104,19 @@ def encode(frame: Frame) -> bytes:
             it cannot have. Whatever passes, a Decoder takes.
     """
     match frame:
-        case Data(stream_id, data, end):
-            return _frame(FrameType.DATA, stream_id, [data], end=end)
+        case Data(stream_id, data, end, blocked):
+            flags = (END_STREAM if end else 0) | (BLOCKED if blocked else 0)
+            return _frame(FrameType.DATA, stream_id, [data], flags)
         case Request(stream_id, head, end):
             parts = [_text(head.method), _text(head.target), _text(head.upgrade)]
             parts += _field_parts(head.fields)
-            return _frame(FrameType.REQUEST, stream_id, parts, end=end)
+            return _frame(FrameType.REQUEST, stream_id, parts, END_STREAM if end else 0)
         case Response(stream_id, answer, end):
             parts = [_status(answer.status), _text(answer.reason), _text(answer.upgrade)]
             parts += _field_parts(answer.fields)
-            return _frame(FrameType.RESPONSE, stream_id, parts, end=end)
+            return _frame(FrameType.RESPONSE, stream_id, parts, END_STREAM if end else 0)
         case Trailers(stream_id, fields):
-            return _frame(FrameType.TRAILERS, stream_id, _field_parts(fields), end=True)
+            return _frame(FrameType.TRAILERS, stream_id, _field_parts(fields), END_STREAM)
         case Reset(stream_id, code, detail):
             return _frame(FrameType.RESET, stream_id, [_U32.pack(code), detail[:MAX_DETAIL_BYTES]])
         case Window(stream_id, increment):
@@ -138,14 +138,14 @@ def encode(frame: Frame) -> bytes:
             assert_never(frame)
 
 
-def _frame(kind: FrameType, stream_id: int, parts: list[bytes], *, end: bool = False) -> bytes:
+def _frame(kind: FrameType, stream_id: int, parts: list[bytes], flags: int = 0) -> bytes:
     payload = b"".join(parts)
     if len(payload) > MAX_FRAME_BYTES:
         message = f"{kind.name} of {len(payload)} bytes is over the frame limit"
         raise LocalProtocolError(message, ErrorCode.FRAME_SIZE_ERROR)
     if not 0 <= stream_id <= MAX_STREAM_ID or (stream_id == TUNNEL and kind in _STREAM_FRAMES):
         raise LocalProtocolError(f"{kind.name} on stream {stream_id}")
-    return _HEADER.pack(kind, END_STREAM if end else 0, stream_id, len(payload)) + payload
+    return _HEADER.pack(kind, flags, stream_id, len(payload)) + payload
 
 
 def _u32(value: int) -> bytes:
@@ -261,10 +261,8 @@ class _Payload:
         self.done()
         return tuple(fields)
 
-    def parameters(self) -> Iterator[tuple[int, bytes]]:
-        while self._at < len(self._data):
-            key, length = self.u16(), self.u16()
-            yield key, self.take(length)
+    def more(self) -> bool:
+        return self._at < len(self._data)
 
     def done(self) -> None:
         if self._at != len(self._data):
@@ -281,7 +279,9 @@ def _hello(payload: _Payload) -> Hello:
         raise RemoteProtocolError("version 0 in a HELLO")
     found: dict[str, int] = {}
     agent: bytes | None = None
-    for key, value in payload.parameters():
+    while payload.more():
+        key, length = payload.u16(), payload.u16()
+        value = payload.take(length)
         if key == Parameter.AGENT:
             if agent is not None or len(value) > MAX_AGENT_BYTES:
                 raise RemoteProtocolError("an agent twice or too long in a HELLO")
@@ -376,14 +376,14 @@ class Decoder:
         while size - at >= HEADER_BYTES:
             kind, flags, stream_id, length = _HEADER.unpack_from(data, at)
             self._check_header(kind, stream_id, length)
-            start = at + HEADER_BYTES
-            end = start + length
+            start, end = at + HEADER_BYTES, at + HEADER_BYTES + length
             if end > size:
                 wanted_bytes = HEADER_BYTES + length
                 break
             at = end
             if kind == _DATA:
-                frames.append(Data(stream_id, data[start:end], flags & END_STREAM != 0))
+                ends, blocked = flags & END_STREAM != 0, flags & BLOCKED != 0
+                frames.append(Data(stream_id, data[start:end], ends, blocked))
             elif (frame := _decode(kind, flags, stream_id, data[start:end])) is not None:
                 frames.append(frame)
         if at < size:
