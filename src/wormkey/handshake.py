@@ -1,0 +1,164 @@
+"""Opening a tunnel: the gateway accepts it, the client dials it; both then run it to its end.
+
+The WebSocket handshake is trio-websocket's. Whether a client may open a tunnel at all is the
+gateway's affair, which has read and checked the request before and replays it here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import trio
+from attrs import field, frozen
+from trio_websocket import (
+    ConnectionClosed,
+    ConnectionRejected,
+    WebSocketConnection,
+    wrap_client_stream,
+    wrap_server_stream,
+)
+
+from wormkey import masking
+from wormkey.errors import ErrorCode, TunnelError
+from wormkey.frames import MAX_MESSAGE_BYTES, SUBPROTOCOL, RequestHead
+from wormkey.inbox import MuxLimits
+from wormkey.mux import Mux, Role
+from wormkey.tunnel import Tunnel, TunnelTimings
+from wormkey.tunnelstream import TunnelStream
+
+_READ_BYTES = 64 * 1024  # trio-websocket's own 4 KiB reads carried 82 MB/s, these 231
+_QUEUED_MESSAGES = 4  # between trio-websocket's reader and ours, which never waits
+
+masking.install()
+
+
+async def accept(
+    stream: trio.abc.Stream,
+    *,
+    version: int,
+    limits: MuxLimits,
+    timings: TunnelTimings,
+    serve: Callable[[Tunnel], Awaitable[None]],
+) -> None:
+    """Answer a tunnel's opening handshake and run ``serve`` with the tunnel once it is ready.
+
+    ``stream`` replays the handshake request, which the gateway has read, checked and authorised.
+    ``serve`` is cancelled when the tunnel ends, and the tunnel ends when ``serve`` returns.
+
+    Raises:
+        TunnelError: the reason why the tunnel ended.
+
+    Cancellation: ends the tunnel without a goodbye. The transport is closed in every case.
+    """
+    size = MAX_MESSAGE_BYTES if version else limits.v0_stream_bytes
+
+    async def open_connection(nursery: trio.Nursery) -> WebSocketConnection:
+        request = await wrap_server_stream(
+            nursery, stream, _QUEUED_MESSAGES, size, receive_buffer_size=_READ_BYTES
+        )
+        return await request.accept(subprotocol=SUBPROTOCOL if version else None)
+
+    def make(_: WebSocketConnection) -> Tunnel:
+        return Tunnel(Mux(Role.GATEWAY, limits, version=version), timings)
+
+    await _run(stream, open_connection, make, serve, timings)
+
+
+@frozen(kw_only=True)
+class Handshake:
+    """What a client says when it dials: where to, who it is, and what it takes."""
+
+    host: str
+    resource: str
+    token: str = field(repr=False)
+    limits: MuxLimits
+    timings: TunnelTimings
+    handler: Callable[[TunnelStream, RequestHead], Awaitable[None]]
+
+
+async def dial(
+    stream: trio.abc.Stream,
+    handshake: Handshake,
+    serve: Callable[[Tunnel], Awaitable[None]],
+) -> None:
+    """Open a tunnel over a connected stream and run ``serve`` with it once it is ready.
+
+    The newest protocol that the gateway takes is spoken: v1 if it selects the subprotocol, else
+    v0. ``serve`` and the tunnel end together, as in accept().
+
+    Raises:
+        TunnelError: refused (``status``) or ended; ``retryable`` tells whether to dial again.
+
+    Cancellation: ends the tunnel without a goodbye. The transport is closed in every case.
+    """
+
+    async def open_connection(nursery: trio.Nursery) -> WebSocketConnection:
+        return await wrap_client_stream(
+            nursery,
+            stream,  # type: ignore[arg-type]
+            handshake.host,
+            handshake.resource,
+            subprotocols=[SUBPROTOCOL],
+            extra_headers=[(b"Authorization", b"Bearer " + handshake.token.encode())],
+            message_queue_size=_QUEUED_MESSAGES,
+            max_message_size=handshake.limits.v0_stream_bytes,
+            receive_buffer_size=_READ_BYTES,
+        )
+
+    def make(connection: WebSocketConnection) -> Tunnel:
+        version = 1 if connection.subprotocol == SUBPROTOCOL else 0
+        mux = Mux(Role.CLIENT, handshake.limits, version=version)
+        return Tunnel(mux, handshake.timings, handshake.handler)
+
+    await _run(stream, open_connection, make, serve, handshake.timings)
+
+
+async def _run(
+    stream: trio.abc.Stream,
+    open_connection: Callable[[trio.Nursery], Awaitable[WebSocketConnection]],
+    make: Callable[[WebSocketConnection], Tunnel],
+    serve: Callable[[Tunnel], Awaitable[None]],
+    timings: TunnelTimings,
+) -> None:
+    reason: TunnelError | None = None
+
+    async def serve_ready(tunnel: Tunnel) -> None:
+        await tunnel.wait_ready()
+        await serve(tunnel)
+        tunnel.close(ErrorCode.NO_ERROR)
+
+    try:
+        async with trio.open_nursery() as nursery:
+            try:
+                with trio.fail_after(timings.hello_timeout_s):
+                    connection = await open_connection(nursery)
+                tunnel = make(connection)
+                nursery.start_soon(serve_ready, tunnel)
+                await tunnel.run(connection)
+            except trio.TooSlowError:
+                reason = TunnelError("the opening handshake took too long")
+            except ConnectionRejected as error:
+                reason = _refusal(error)
+            except ConnectionClosed:
+                reason = TunnelError("the connection was closed in the opening handshake")
+            except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as error:
+                reason = TunnelError(f"the connection broke in the opening handshake: {error}")
+            except TunnelError as error:
+                reason = error
+            nursery.cancel_scope.cancel(reason="the tunnel is over")
+    finally:
+        await trio.aclose_forcefully(stream)
+    if reason is not None:
+        raise reason
+
+
+def _refusal(error: ConnectionRejected) -> TunnelError:
+    """Turn a refused handshake into an error: 401, 403 and 410 are for good."""
+    fields = {name.lower(): value for name, value in error.headers or ()}
+    after = fields.get(b"retry-after", b"")
+    return TunnelError(
+        f"the gateway refused the tunnel with status {error.status_code}",
+        retryable=error.status_code not in (401, 403, 410),
+        status=error.status_code,
+        retry_after_s=float(after) if after.isdigit() else None,
+    )

@@ -1,0 +1,161 @@
+"""What one tunnel has received and its next hops have not taken: the windows, and their growth.
+
+The Inbox decides, the Mux does: it answers with grants to send, with an error for the stream or
+the tunnel, or with the stream to give up. Three bounds hold the memory of a tunnel whatever the
+peer does: each stream's window, the tunnel's window, and, for v0 peers who know no windows, the
+two limits that stand in for them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from attrs import frozen
+
+from wormkey.errors import ErrorCode, RemoteProtocolError
+from wormkey.frames import MAX_WINDOW_BYTES, Data, Response, Trailers
+from wormkey.stream import Half, Input, Stream
+from wormkey.windows import ReceiveWindow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MAX_INTERIM_HEADS: Final = 32  # 1xx heads before the final one; more is a loop, not an answer
+KIB: Final = 1024
+
+
+@frozen(kw_only=True)
+class MuxLimits:
+    """What one end of a tunnel takes; docs/limits.md has the reasons."""
+
+    stream_window_bytes: int = 256 * KIB
+    max_stream_window_bytes: int = 4096 * KIB
+    tunnel_window_bytes: int = 32 * 1024 * KIB
+    max_growth_bytes: int = 16 * 1024 * KIB  # what all streams together may grow by
+    max_streams: int = 1024
+    v0_stream_bytes: int = 16 * 1024 * KIB
+    v0_tunnel_bytes: int = 64 * 1024 * KIB
+    agent: bytes = b"wormkey"
+
+
+class Inbox:
+    """The receiving side of a tunnel's flow control."""
+
+    def __init__(self, limits: MuxLimits, version: int) -> None:
+        """``version`` 0 has no windows on the wire: everything fits, the limits decide."""
+        self._limits = limits
+        self._windows = bool(version)
+        self._grown_bytes = 0
+        self._progress = 0
+        self._tunnel = ReceiveWindow.of(limits.tunnel_window_bytes if version else MAX_WINDOW_BYTES)
+        self._relief_bytes = (
+            limits.tunnel_window_bytes * 3 // 4 if version else limits.v0_tunnel_bytes
+        )
+
+    @property
+    def held_bytes(self) -> int:
+        """What all streams together hold: the tunnel's cost in memory."""
+        return self._tunnel.held_bytes
+
+    def new_window(self) -> ReceiveWindow:
+        """Return the receive window of a new stream."""
+        size = self._limits.stream_window_bytes if self._windows else MAX_WINDOW_BYTES
+        return ReceiveWindow.of(size)
+
+    def tick(self) -> int:
+        """Return the next value of the release counter, the ground's stand-in for a clock."""
+        self._progress += 1
+        return self._progress
+
+    def arrive(self, size_bytes: int) -> None:
+        """Count content that arrived on the tunnel.
+
+        Raises:
+            RemoteProtocolError: the peer overran the tunnel's window.
+        """
+        self._tunnel.arrive(size_bytes)
+
+    def give_back(self, size_bytes: int) -> int:
+        """Count content that nobody will take as taken; return the tunnel's grant now due."""
+        return self._granted(self._tunnel.release(size_bytes))
+
+    def receive(self, stream: Stream, frame: Data | Response | Trailers) -> None:
+        """Move a stream's receiving half and its window.
+
+        Raises:
+            RemoteProtocolError: this stream broke a rule.
+        """
+        match frame:
+            case Data(_, data, end):
+                if data:
+                    stream.receive(Input.DATA)
+                    stream.receive_window.arrive(len(data))
+                if end:
+                    stream.receive(Input.END)
+            case Response(_, head, end):
+                if not 100 <= head.status <= 999:
+                    raise RemoteProtocolError(f"an answer of status {head.status}")
+                stream.receive(Input.INTERIM if head.interim else Input.HEAD)
+                if head.interim:
+                    stream.interim_heads += 1
+                    if stream.interim_heads > MAX_INTERIM_HEADS:
+                        raise RemoteProtocolError("too many interim heads")
+                elif end:
+                    stream.receive(Input.END)
+            case Trailers():
+                stream.receive(Input.TRAILERS)
+
+    def check_bound(self, stream: Stream) -> None:
+        """Hold a v0 stream to its limit, which no window tells its peer.
+
+        Raises:
+            RemoteProtocolError: ENHANCE_YOUR_CALM; the viewer is too slow for a v0 client.
+        """
+        limit = self._limits.v0_stream_bytes
+        if not self._windows and stream.receive_window.held_bytes > limit:
+            text = f"over {limit} bytes wait for a reader"
+            raise RemoteProtocolError(text, ErrorCode.ENHANCE_YOUR_CALM)
+
+    def growth(self, stream: Stream) -> int:
+        """Return the grant that widens the window of a stream whose sender ran out of it.
+
+        Nothing where the next hop is the slow one (most of the window is held), at the stream's
+        maximum, and when all streams together have grown as far as they may.
+        """
+        window, limits = stream.receive_window, self._limits
+        if not self._windows or window.held_bytes * 2 > window.size_bytes:
+            return 0
+        room = min(
+            window.size_bytes,
+            limits.max_stream_window_bytes - window.size_bytes,
+            limits.max_growth_bytes - self._grown_bytes,
+        )
+        if room <= 0:
+            return 0
+        self._grown_bytes += room
+        return window.grow(room)
+
+    def victim(self, streams: Iterable[Stream]) -> Stream | None:
+        """Return the stream to give up when the tunnel is too full: the one stalled longest."""
+        if self._tunnel.held_bytes <= self._relief_bytes:
+            return None
+        holders = (stream for stream in streams if stream.receive_window.held_bytes)
+        return min(holders, key=lambda stream: stream.progress, default=None)
+
+    def release(self, stream: Stream, count: int) -> tuple[int, int]:
+        """Count what the next hop has taken; return the grants now due to stream and tunnel."""
+        stream.progress = self.tick()
+        grant = self._granted(stream.receive_window.release(count))
+        if stream.receiving is Half.ENDED:  # the peer needs no more of it
+            grant = 0
+        return grant, self._granted(self._tunnel.release(count))
+
+    def drop(self, stream: Stream) -> int:
+        """Forget a stream; return the tunnel's grant for what it held."""
+        window = stream.receive_window
+        if self._windows:
+            self._grown_bytes -= window.size_bytes - self._limits.stream_window_bytes
+        return self._granted(self._tunnel.release(window.held_bytes))
+
+    def _granted(self, grant: int) -> int:
+        return grant if self._windows else 0

@@ -1,0 +1,423 @@
+"""One tunnel's set of streams: bytes in, events out; calls in, messages out. Both roles, no I/O.
+
+The Mux owns stream ids, states, windows and the order in which frames leave: control frames
+first, then content, round-robin over the streams that have some. It never blocks and keeps no
+clock; tunnel.py feeds it and asks it for the next message. docs/protocol.md is the text.
+
+What arrives is bounded by inbox.py's windows, what leaves is ordered by outbox.py. When streams
+that nobody drains have used up most of the tunnel's window, the one stalled longest is reset, so
+that the others go on.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from attrs import frozen
+
+from wormkey import wire, wire0
+from wormkey.errors import ErrorCode, RemoteProtocolError, StreamError
+from wormkey.frames import (
+    MAX_FRAME_BYTES,
+    MAX_STREAM_ID,
+    MAX_WINDOW_BYTES,
+    TUNNEL,
+    VERSION,
+    Data,
+    Fields,
+    Frame,
+    GoAway,
+    Hello,
+    Pause,
+    Ping,
+    Pong,
+    Request,
+    RequestHead,
+    Reset,
+    Response,
+    ResponseHead,
+    Resume,
+    StreamId,
+    Trailers,
+    Window,
+)
+from wormkey.inbox import Inbox, MuxLimits
+from wormkey.outbox import Outbox
+from wormkey.stream import Half, Input, Stream
+from wormkey.windows import SendWindow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Event: TypeAlias = (
+    Hello | Request | Response | Data | Trailers | Reset | Pong | GoAway | Pause | Resume
+)
+
+MAX_QUEUED_PONGS: Final = 64  # a peer that pings faster than it reads
+MIN_FRAME_LIMIT_BYTES: Final = 16 * 1024  # as RFC 9113 §4.2 requires of every peer
+
+
+class Role(enum.Enum):
+    """Which end of the tunnel this is: only the gateway opens streams."""
+
+    GATEWAY = "gateway"
+    CLIENT = "client"
+
+
+@frozen
+class MuxStatistics:
+    """A snapshot of one tunnel's protocol state."""
+
+    streams: int
+    held_bytes: int
+    queued_bytes: int
+    going_away: bool
+
+
+class Mux:
+    """The protocol engine of one tunnel."""
+
+    def __init__(self, role: Role, limits: MuxLimits, *, version: int = VERSION) -> None:
+        """``version`` 1 speaks wormkey.v1 and queues its HELLO; 0 speaks protocol v0."""
+        self.role = role
+        self.version = version
+        self.peer: Hello | None = None if version else Hello(version=0, max_streams=MAX_STREAM_ID)
+        self.paused = False
+        self.peer_going_away: GoAway | None = None
+        self._going_away = False
+        self._limits = limits
+        self._streams: dict[StreamId, Stream] = {}
+        self._last_id = 0
+        self._queued_pongs = 0
+        self._encode: Callable[[Frame], bytes] = wire.encode if version else wire0.encode0
+        self._decoder = wire.Decoder() if version else wire0.Decoder0(limits.v0_stream_bytes)
+        self._inbox = Inbox(limits, version)
+        self._outbox = Outbox(version)
+        if version:
+            self._outbox.put(self._encode(self._hello()))
+
+    def _hello(self) -> Hello:
+        limits = self._limits
+        return Hello(
+            version=self.version,
+            stream_window_bytes=limits.stream_window_bytes,
+            tunnel_window_bytes=limits.tunnel_window_bytes,
+            max_frame_bytes=MAX_FRAME_BYTES,
+            max_streams=limits.max_streams,
+            agent=limits.agent,
+        )
+
+    # ── calls in ──────────────────────────────────────────────────────────────────────────────
+
+    def open_stream(self, head: RequestHead, *, end_stream: bool) -> StreamId:
+        """Open a stream with a request; ``end_stream`` when it has no content.
+
+        Raises:
+            StreamError: REFUSED_STREAM; the peer takes no (more) streams now.
+            LocalProtocolError: the head is too large for a frame.
+        """
+        peer = self.peer
+        if peer is None or self.peer_going_away or self._going_away:
+            raise StreamError(ErrorCode.REFUSED_STREAM, "the tunnel takes no new streams")
+        if len(self._streams) >= min(self._limits.max_streams, peer.max_streams):
+            raise StreamError(ErrorCode.ENHANCE_YOUR_CALM, "too many open streams in this tunnel")
+        stream_id = StreamId(self._last_id + 1)
+        if stream_id > MAX_STREAM_ID:
+            raise StreamError(ErrorCode.REFUSED_STREAM, "the tunnel has used up its stream ids")
+        for frame in self._request_frames(Request(stream_id, head, end_stream)):
+            self._outbox.put(frame)
+        self._last_id = stream_id
+        sending = Half.ENDED if end_stream else Half.CONTENT
+        self._streams[stream_id] = self._new_stream(stream_id, sending, Half.HEAD)
+        return stream_id
+
+    def _request_frames(self, request: Request) -> list[bytes]:
+        frames = [self._encode(request)]
+        if not self.version and request.end_stream:
+            frames.append(self._encode(Data(request.stream_id, b"", end_stream=True)))
+        return frames
+
+    def _new_stream(self, stream_id: StreamId, sending: Half, receiving: Half) -> Stream:
+        window = self.peer.stream_window_bytes if self.peer and self.version else MAX_WINDOW_BYTES
+        return Stream(
+            stream_id,
+            sending,
+            receiving,
+            SendWindow(window),
+            self._inbox.new_window(),
+            progress=self._inbox.tick(),
+        )
+
+    def send_head(self, stream_id: StreamId, head: ResponseHead, *, end_stream: bool) -> None:
+        """Answer a stream; interim heads first, then one final head.
+
+        Raises:
+            LocalProtocolError: a second final head, or one too large for a frame.
+        """
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return
+        if head.interim:
+            if self.version:  # v0 has no word for it
+                encoded = self._encode(Response(stream_id, head))
+                stream.send(Input.INTERIM)
+                self._outbox.put(encoded)
+            return
+        encoded = self._encode(Response(stream_id, head, end_stream))
+        stream.send(Input.HEAD)
+        self._outbox.put(encoded)
+        if end_stream:
+            stream.send(Input.END)
+            if not self.version:
+                self._outbox.put(self._encode(Data(stream_id, b"", end_stream=True)))
+
+    def send_data(self, stream_id: StreamId, data: bytes, *, end_stream: bool = False) -> None:
+        """Queue content; it leaves as the windows allow. The caller bounds it (queued_bytes)."""
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return
+        if data:
+            stream.send(Input.DATA)
+            self._outbox.add(stream, data)
+        if end_stream:
+            stream.send(Input.END)
+            stream.end_queued = True
+            self._outbox.mark(stream)
+
+    def send_trailers(self, stream_id: StreamId, fields: Fields) -> None:
+        """End the sending half with a trailer section, behind the queued content."""
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return
+        stream.send(Input.TRAILERS)
+        stream.trailers = fields if self.version else None
+        stream.end_queued = True
+        self._outbox.mark(stream)
+
+    def queued_bytes(self, stream_id: StreamId) -> int:
+        """How much content of a stream waits for its windows or its turn."""
+        stream = self._streams.get(stream_id)
+        return stream.outbox_bytes if stream else 0
+
+    def flushed(self, stream_id: StreamId) -> bool:
+        """Whether nothing of a stream waits any more, its end neither."""
+        stream = self._streams.get(stream_id)
+        return stream is None or not (stream.outbox_bytes or stream.end_queued)
+
+    def release(self, stream_id: StreamId, count: int) -> None:
+        """Say that the next hop has taken ``count`` bytes of a stream; grants follow from it."""
+        stream = self._streams.get(stream_id)
+        if stream is None or not count:
+            return
+        grant, tunnel_grant = self._inbox.release(stream, count)
+        self._grant(stream_id, grant)
+        self._grant(TUNNEL, tunnel_grant)
+
+    def _grant(self, stream_id: StreamId, increment: int) -> None:
+        if increment:
+            self._outbox.put(self._encode(Window(stream_id, increment)))
+
+    def close_stream(self, stream_id: StreamId, code: ErrorCode, detail: bytes = b"") -> None:
+        """Forget a stream. One that is not finished is reset; what it holds is given back.
+
+        Every stream is closed exactly so, by the task that owns it, however it ended.
+        """
+        stream = self._streams.pop(stream_id, None)
+        if stream is None:
+            return
+        if not stream.finished:
+            self._outbox.put(self._encode(Reset(stream_id, code, detail)))
+        self._drop(stream)
+
+    def _drop(self, stream: Stream) -> None:
+        self._outbox.forget(stream)
+        self._grant(TUNNEL, self._inbox.drop(stream))
+
+    def ping(self, payload: bytes) -> None:
+        """Queue a PING; the peer's Pong comes back as an event."""
+        self._outbox.put(self._encode(Ping(payload)))
+
+    def go_away(self, code: ErrorCode, detail: bytes = b"") -> None:
+        """Take no new streams; tell the peer which one was the last."""
+        if not self._going_away and self.version:
+            self._outbox.put(self._encode(GoAway(StreamId(self._last_id), code, detail)))
+        self._going_away = True
+
+    def pause(self, *, paused: bool) -> None:
+        """Tell the gateway to answer new requests itself (client only)."""
+        self._outbox.put(self._encode(Pause() if paused else Resume()))
+
+    # ── messages out ──────────────────────────────────────────────────────────────────────────
+
+    @property
+    def wants_to_write(self) -> bool:
+        """Whether next_message has something."""
+        return self._outbox.ready
+
+    def next_message(self) -> bytes:
+        """Return the next message, b"" when nothing can go out now."""
+        message = self._outbox.next_message()
+        self._queued_pongs = 0 if not self._outbox.ready else self._queued_pongs
+        return message
+
+    def take_drained(self) -> list[StreamId]:
+        """Return the streams whose queued content went out since the last call."""
+        return self._outbox.take_drained()
+
+    # ── bytes in ──────────────────────────────────────────────────────────────────────────────
+
+    def receive(self, message: bytes) -> list[Event]:
+        """Return what a message means, in order.
+
+        Raises:
+            RemoteProtocolError: the peer broke the protocol for the whole tunnel. A rule broken
+                on one stream resets that stream instead, and its Reset is among the events.
+        """
+        events: list[Event] = []
+        for frame in self._decoder.feed(message):
+            if self.peer is None and not isinstance(frame, Hello):
+                raise RemoteProtocolError("a frame before HELLO")
+            self._frame(frame, events)
+        self._outbox.check_bound(self._limits.max_streams)
+        return events
+
+    def _frame(self, frame: Frame, events: list[Event]) -> None:
+        match frame:
+            case Data() | Response() | Trailers():
+                self._stream_frame(frame, events)
+            case Window(stream_id, increment):
+                self._on_window(stream_id, increment, events)
+            case Request():
+                self._on_request(frame, events)
+            case Reset():
+                self._on_reset(frame, events)
+            case Ping(payload):
+                self._queued_pongs += 1
+                if self._queued_pongs > MAX_QUEUED_PONGS:
+                    raise RemoteProtocolError("a flood of PINGs", ErrorCode.ENHANCE_YOUR_CALM)
+                self._outbox.put(self._encode(Pong(payload)))
+            case Hello():
+                self._on_hello(frame, events)
+            case GoAway():
+                self.peer_going_away = frame
+                events.append(frame)
+            case Pause() | Resume():
+                if self.role is not Role.GATEWAY:
+                    raise RemoteProtocolError("PAUSE and RESUME are the client's")
+                self.paused = isinstance(frame, Pause)
+                events.append(frame)
+            case Pong():
+                events.append(frame)
+
+    def _on_reset(self, frame: Reset, events: list[Event]) -> None:
+        self._known(frame.stream_id)
+        stream = self._streams.get(frame.stream_id)
+        if stream is None:
+            return
+        if frame.code is ErrorCode.NO_ERROR and stream.receiving is Half.ENDED:
+            # The answer is complete, the peer only wants no more of the request (RFC 9113 §8.1):
+            # what arrived stays, what is queued for it goes.
+            self._outbox.forget(stream)
+            stream.sending = Half.ENDED
+        else:
+            del self._streams[frame.stream_id]
+            self._drop(stream)
+        events.append(frame)
+
+    def _on_hello(self, frame: Hello, events: list[Event]) -> None:
+        if self.peer is not None:
+            raise RemoteProtocolError("a second HELLO")
+        if frame.version < 1:
+            raise RemoteProtocolError(f"HELLO of version {frame.version}")
+        if max(frame.stream_window_bytes, frame.tunnel_window_bytes) > MAX_WINDOW_BYTES:
+            raise RemoteProtocolError("a window over 2^31-1", ErrorCode.FLOW_CONTROL_ERROR)
+        if frame.max_frame_bytes < MIN_FRAME_LIMIT_BYTES:
+            raise RemoteProtocolError("a frame limit under 16 KiB")
+        self.peer = frame
+        self._outbox.open(frame.tunnel_window_bytes, min(frame.max_frame_bytes, MAX_FRAME_BYTES))
+        events.append(frame)
+
+    def _on_request(self, frame: Request, events: list[Event]) -> None:
+        if self.role is not Role.CLIENT:
+            raise RemoteProtocolError("REQUEST is the gateway's")
+        if frame.stream_id <= self._last_id:
+            raise RemoteProtocolError("a stream id used again", ErrorCode.STREAM_CLOSED)
+        self._last_id = frame.stream_id
+        if self._going_away or len(self._streams) >= self._limits.max_streams:
+            self._outbox.put(self._encode(Reset(frame.stream_id, ErrorCode.REFUSED_STREAM)))
+            return
+        receiving = Half.ENDED if frame.end_stream else Half.CONTENT
+        self._streams[frame.stream_id] = self._new_stream(frame.stream_id, Half.HEAD, receiving)
+        events.append(frame)
+
+    def _on_window(self, stream_id: StreamId, increment: int, events: list[Event]) -> None:
+        if stream_id == TUNNEL:
+            self._outbox.window.grant(increment)
+            return
+        self._known(stream_id)
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return
+        try:
+            stream.send_window.grant(increment)
+        except RemoteProtocolError as error:
+            self._fail(stream, error, events)
+        else:
+            self._outbox.mark(stream)
+
+    def _known(self, stream_id: StreamId) -> None:
+        """A frame may come late for a stream that is over, never for one that never was."""
+        if stream_id > self._last_id and self.version:
+            raise RemoteProtocolError(f"a frame for stream {stream_id}, which was never opened")
+
+    def _stream_frame(self, frame: Data | Response | Trailers, events: list[Event]) -> None:
+        self._known(frame.stream_id)
+        stream = self._streams.get(frame.stream_id)
+        size = len(frame.data) if isinstance(frame, Data) else 0
+        if size:
+            self._inbox.arrive(size)
+        if stream is None:  # late, for a stream that is over: only the tunnel's window counts it
+            self._grant(TUNNEL, self._inbox.give_back(size))
+            return
+        held = stream.receive_window.held_bytes
+        try:
+            self._inbox.receive(stream, frame)
+        except RemoteProtocolError as error:
+            uncounted = held + size - stream.receive_window.held_bytes
+            self._grant(TUNNEL, self._inbox.give_back(uncounted))
+            self._fail(stream, error, events)
+            return
+        if not isinstance(frame, Data):
+            events.append(frame)
+        elif size or frame.end_stream:  # an empty frame that ends nothing says nothing
+            events.append(frame)
+            self._bound(stream, frame, events)
+
+    def _bound(self, stream: Stream, frame: Data, events: list[Event]) -> None:
+        try:
+            self._inbox.check_bound(stream)
+        except RemoteProtocolError as error:
+            self._fail(stream, error, events)
+        else:
+            if frame.blocked:
+                self._grant(stream.id, self._inbox.growth(stream))
+        victim = self._inbox.victim(self._streams.values())
+        if victim:
+            text = "this tunnel holds too much that nobody reads"
+            self._fail(victim, RemoteProtocolError(text, ErrorCode.ENHANCE_YOUR_CALM), events)
+
+    def _fail(self, stream: Stream, error: RemoteProtocolError, events: list[Event]) -> None:
+        """End one stream for a broken rule: RESET to the peer, the same as an event to our side."""
+        detail = str(error).encode()
+        self.close_stream(stream.id, error.code, detail)
+        events.append(Reset(stream.id, error.code, detail))
+
+    def statistics(self) -> MuxStatistics:
+        """Return a snapshot for metrics and tests."""
+        return MuxStatistics(
+            streams=len(self._streams),
+            held_bytes=self._inbox.held_bytes,
+            queued_bytes=sum(s.outbox_bytes for s in self._streams.values()),
+            going_away=self._going_away or self.peer_going_away is not None,
+        )

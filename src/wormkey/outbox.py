@@ -1,0 +1,174 @@
+"""What waits to leave one tunnel, and the order in which it does: control first, then content.
+
+Control frames (heads, grants, resets, pings) go in the order they came. Content goes round-robin
+over the streams that have some and may send it, so that one download cannot keep a small answer
+waiting for more than a quantum of each other stream. Frames that are ready together travel in one
+message. Knows frames only as bytes; states are stream.py's, arithmetic is windows.py's.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from wormkey import wire, wire0
+from wormkey.errors import ErrorCode, RemoteProtocolError
+from wormkey.frames import MAX_FRAME_BYTES, MAX_WINDOW_BYTES, Data, StreamId, Trailers
+from wormkey.windows import SendWindow
+
+if TYPE_CHECKING:
+    from wormkey.stream import Stream
+
+QUANTUM_BYTES: Final = 16 * 1024  # a stream's turn while others wait; security.md's 16-32 KiB
+SLACK_FRAMES: Final = 1024  # control frames beyond four for each stream that may be open
+
+
+class Outbox:
+    """The frames of one tunnel that are ready, or wait for a window."""
+
+    def __init__(self, version: int) -> None:
+        """v1 joins frames into messages of up to 64 KiB; v0 puts one frame in each message."""
+        self.window = SendWindow(0 if version else MAX_WINDOW_BYTES)
+        self._joins = bool(version)
+        self._max_data_bytes = MAX_FRAME_BYTES if version else wire0.MAX_DATA_BYTES0
+        self._control: deque[bytes] = deque()
+        self._line: deque[Stream] = deque()
+        self._drained: list[StreamId] = []
+
+    def open(self, window_bytes: int, max_frame_bytes: int) -> None:
+        """Take the peer's tunnel window and frame limit from its HELLO."""
+        self.window = SendWindow(window_bytes)
+        self._max_data_bytes = max_frame_bytes
+
+    def put(self, frame: bytes) -> None:
+        """Queue a control frame; b"" is a frame that this version has no word for."""
+        if frame:
+            self._control.append(frame)
+
+    def add(self, stream: Stream, data: bytes) -> None:
+        """Queue content of a stream."""
+        stream.outbox.append(data)
+        stream.outbox_bytes += len(data)
+        self.mark(stream)
+
+    def mark(self, stream: Stream) -> None:
+        """Put a stream in the line if it can send and does not stand there already."""
+        if not stream.queued and stream.wants_to_send:
+            stream.queued = True
+            self._line.append(stream)
+
+    def forget(self, stream: Stream) -> None:
+        """Drop what a stream that is over has queued."""
+        stream.outbox.clear()
+        stream.outbox_bytes = 0
+        stream.end_queued = False
+        if stream.queued:
+            stream.queued = False
+            self._line.remove(stream)
+
+    @property
+    def ready(self) -> bool:
+        """Whether next_message has something."""
+        if self._control:
+            return True
+        if not self._line:
+            return False
+        return self.window.available_bytes > 0 or any(not s.outbox_bytes for s in self._line)
+
+    def check_bound(self, max_streams: int) -> None:
+        """Refuse a peer that makes us queue answers which it does not read.
+
+        Raises:
+            RemoteProtocolError: more control frames wait than honest streams could have caused.
+        """
+        if len(self._control) > 4 * max_streams + SLACK_FRAMES:
+            raise RemoteProtocolError("too many unread answers", ErrorCode.ENHANCE_YOUR_CALM)
+
+    def take_drained(self) -> list[StreamId]:
+        """Return the streams of which content went out since the last call."""
+        drained, self._drained = self._drained, []
+        return drained
+
+    def next_message(self) -> bytes:
+        """Return the next message, b"" when nothing may go out now."""
+        control = self._control
+        if not self._joins:
+            return control.popleft() if control else b"".join(self._next_content(MAX_FRAME_BYTES))
+        parts: list[bytes] = []
+        size = 0
+        while control and (not parts or size + len(control[0]) <= MAX_FRAME_BYTES):
+            frame = control.popleft()
+            parts.append(frame)
+            size += len(frame)
+        while not control and self._line and size + wire.HEADER_BYTES < MAX_FRAME_BYTES:
+            room = MAX_FRAME_BYTES if not parts else MAX_FRAME_BYTES - size - wire.HEADER_BYTES
+            content = self._next_content(room)
+            if not content:
+                break
+            parts += content
+            size += sum(map(len, content))
+        return b"".join(parts)
+
+    def _next_content(self, room: int) -> list[bytes]:
+        """Return one content frame in parts, of the next stream in line that may send."""
+        for _ in range(len(self._line)):
+            stream = self._line.popleft()
+            stream.queued = False
+            parts = self._frame_of(stream, room)
+            self.mark(stream)
+            if parts:
+                return parts
+        return []
+
+    def _frame_of(self, stream: Stream, room: int) -> list[bytes]:
+        quantum = QUANTUM_BYTES if self._line else MAX_FRAME_BYTES
+        count = min(
+            room,
+            quantum,
+            self._max_data_bytes,
+            stream.outbox_bytes,
+            stream.send_window.available_bytes,
+            self.window.available_bytes,
+        )
+        if stream.outbox_bytes:
+            if not count:
+                return []
+            return self._data_frame(stream, count)
+        if not stream.end_queued:
+            return []
+        stream.end_queued = False
+        self._drained.append(stream.id)
+        if stream.trailers is not None:
+            return [wire.encode(Trailers(stream.id, stream.trailers))]
+        if not self._joins:
+            return [wire0.encode0(Data(stream.id, b"", end_stream=True))]
+        return [wire.data_header(stream.id, 0, end_stream=True, blocked=False)]
+
+    def _data_frame(self, stream: Stream, count: int) -> list[bytes]:
+        data = _take(stream, count)
+        stream.send_window.consume(count)
+        self.window.consume(count)
+        self._drained.append(stream.id)
+        if not self._joins:
+            # A v0 peer grants nothing: its windows are only there to have one arithmetic.
+            stream.send_window.available_bytes = self.window.available_bytes = MAX_WINDOW_BYTES
+            return [wire0.encode0(Data(stream.id, b"".join(data)))]
+        ends = not stream.outbox_bytes and stream.end_queued and stream.trailers is None
+        if ends:
+            stream.end_queued = False
+        blocked = bool(stream.outbox_bytes) and not stream.send_window.available_bytes
+        return [wire.data_header(stream.id, count, end_stream=ends, blocked=blocked), *data]
+
+
+def _take(stream: Stream, count: int) -> list[bytes]:
+    """Take ``count`` bytes from the front of a stream's queue, cutting the last piece."""
+    parts = []
+    stream.outbox_bytes -= count
+    while count:
+        piece = stream.outbox.popleft()
+        if len(piece) > count:
+            stream.outbox.appendleft(piece[count:])
+            piece = piece[:count]
+        parts.append(piece)
+        count -= len(piece)
+    return parts

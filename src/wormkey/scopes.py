@@ -1,0 +1,92 @@
+"""Task shapes that trio does not ship: a drain that everybody can see, a task with two parents.
+
+Nothing here knows HTTP, tunnels or frames. Every wait is cancellable; the one shield is bounded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import trio
+from attrs import define, field
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+T = TypeVar("T")
+
+
+@define(eq=False)
+class Drain:
+    """The moment after which nothing new is begun; set once, seen by everybody."""
+
+    _event: trio.Event = field(factory=trio.Event)
+
+    @property
+    def draining(self) -> bool:
+        """Whether the drain has begun."""
+        return self._event.is_set()
+
+    def start(self) -> None:
+        """Begin; a second call does nothing."""
+        self._event.set()
+
+    async def wait(self) -> None:
+        """Wait until the drain begins.
+
+        Cancellation: waits only, nothing is lost.
+        """
+        await self._event.wait()
+
+
+@define(eq=False)
+class Child(Generic[T]):
+    """A piece of work that lives in one nursery and is waited for by a task of another."""
+
+    scope: trio.CancelScope = field(factory=trio.CancelScope)
+    _done: trio.Event = field(factory=trio.Event)
+    _error: Exception | None = None
+    _value: list[T] = field(factory=list)
+
+    async def _run(self, work: Callable[[], Awaitable[T]]) -> None:
+        try:
+            with self.scope:
+                self._value.append(await work())
+        except Exception as error:  # noqa: BLE001 - it is the waiting parent's, raised there
+            self._error = error
+        finally:
+            self._done.set()
+
+    async def run(
+        self,
+        nursery: trio.Nursery,
+        work: Callable[[], Awaitable[T]],
+        *,
+        lost: Callable[[], Exception],
+        cleanup_timeout_s: float,
+    ) -> T:
+        """Run ``work`` as a child task of ``nursery`` and return what it returns.
+
+        The work has two parents. If the nursery is cancelled, the waiting task gets ``lost()``;
+        if the waiting task is cancelled, so is the work; if somebody cancels ``scope``, trio's
+        Cancelled stays inside and ``lost()`` is raised too. Errors of the work are raised here,
+        never in the nursery, so siblings live on.
+
+        Cancellation: cancels the work and waits for its cleanup, ``cleanup_timeout_s`` at most.
+        """
+        try:
+            nursery.start_soon(self._run, work)
+        except RuntimeError:  # the nursery closed meanwhile
+            raise lost() from None
+        try:
+            await self._done.wait()
+        except trio.Cancelled:
+            self.scope.cancel()
+            with trio.move_on_after(cleanup_timeout_s, shield=True):
+                await self._done.wait()
+            raise
+        if self._error is not None:
+            raise self._error
+        if not self._value:
+            raise lost()
+        return self._value[0]

@@ -1,0 +1,342 @@
+"""Runs a Mux over one WebSocket connection: reader, the one writer, keep-alive, streams.
+
+The tunnel's own task tree:
+
+    tunnel task
+      ├ WebSocket reader (trio-websocket's own)
+      ├ reader      messages -> Mux -> streams' queues; never waits for a stream
+      ├ writer      Mux -> messages; the only one who writes
+      ├ keep-alive  PING, and the verdict on a silent peer
+      └ streams     one task for each exchange; cancelled together, by loss, expiry or close
+
+Only this file and handshake.py know trio-websocket. The text is docs/protocol.md.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import trio
+from attrs import define, field, frozen
+from trio_websocket import ConnectionClosed, WebSocketConnection
+
+from wormkey.errors import ErrorCode, RemoteProtocolError, StreamError, TunnelError
+from wormkey.frames import (
+    Data,
+    GoAway,
+    Hello,
+    Pause,
+    Pong,
+    Request,
+    RequestHead,
+    Reset,
+    Response,
+    Resume,
+    StreamId,
+    Trailers,
+)
+from wormkey.mux import Event, Mux
+from wormkey.tunnelstream import TunnelStream
+
+if TYPE_CHECKING:
+    from wormkey.mux import MuxStatistics
+
+logger = logging.getLogger(__name__)
+
+_STAMP = struct.Struct(">d")
+_RECHECK_S = 5.0  # expiry is wall time: look again, the clock may have jumped
+
+
+@frozen(kw_only=True)
+class TunnelTimings:
+    """How long a tunnel waits for what; seconds. docs/limits.md has the reasons."""
+
+    ping_interval_s: float = 10.0
+    silence_timeout_s: float = 25.0
+    v0_silence_timeout_s: float = 60.0  # v0 clients send PING every 25 s
+    write_timeout_s: float = 10.0
+    hello_timeout_s: float = 10.0
+    close_timeout_s: float = 2.0
+
+
+@define(eq=False)
+class Tunnel:
+    """One tunnel, from its opened WebSocket to its end; handshake.py makes it."""
+
+    mux: Mux
+    timings: TunnelTimings
+    handler: Callable[[TunnelStream, RequestHead], Awaitable[None]] | None = None
+    on_event: Callable[[Event], None] | None = None
+    remaining_s: Callable[[], float] | None = None
+    rtt_s: float | None = None
+    goodbye: GoAway | None = None  # what the peer said when it went
+    _streams: dict[StreamId, TunnelStream] = field(factory=dict)
+    _nursery: trio.Nursery | None = None
+    _ended: trio.Event = field(factory=trio.Event)
+    _reason: TunnelError | None = None
+    _lost: bool = False
+    _writer: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
+    _idle: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
+    _flushed: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
+    _ready: trio.Event = field(factory=trio.Event)
+    _received_at: float = field(factory=trio.current_time)
+
+    # ── what others call ──────────────────────────────────────────────────────────────────────
+
+    @property
+    def version(self) -> int:
+        """The protocol version the two ends speak: 1, or 0 for existing clients."""
+        return self.mux.version
+
+    @property
+    def paused(self) -> bool:
+        """Whether the client asked for no new requests."""
+        return self.mux.paused
+
+    @property
+    def ended(self) -> bool:
+        """Whether the tunnel is over, or ending."""
+        return self._ended.is_set()
+
+    @property
+    def nursery(self) -> trio.Nursery:
+        """The nursery of the streams' tasks.
+
+        Raises:
+            TunnelError: the tunnel is not running, or over.
+        """
+        if self._nursery is None or self.ended:
+            raise self.lost()
+        return self._nursery
+
+    def lost(self) -> TunnelError:
+        """Return the reason why the tunnel ended, as an error."""
+        return self._reason or TunnelError("the tunnel was lost")
+
+    def open_stream(self, head: RequestHead, *, end_stream: bool) -> TunnelStream:
+        """Open a stream with a request (gateway only); never waits.
+
+        Raises:
+            StreamError: the peer takes no more streams now.
+            TunnelError: the tunnel is over.
+        """
+        if self.ended:
+            raise self.lost()
+        stream = TunnelStream(self, self.mux.open_stream(head, end_stream=end_stream))
+        self._streams[stream.id] = stream
+        self.wake_writer()
+        return stream
+
+    def pause(self, *, paused: bool) -> None:
+        """Tell the gateway to hold new requests off, or to send them again (client only)."""
+        self.mux.pause(paused=paused)
+        self.wake_writer()
+
+    def close(self, code: ErrorCode, detail: str = "") -> None:
+        """End the tunnel: streams are cancelled, the peer is told why, then it is gone."""
+        self.mux.go_away(code, detail.encode())
+        self._end(TunnelError(detail or code.name, retryable=False))
+
+    def go_away(self, detail: str = "") -> None:
+        """Take no new streams and tell the peer; those under way go on."""
+        self.mux.go_away(ErrorCode.NO_ERROR, detail.encode())
+        self.wake_writer()
+
+    async def wait_idle(self) -> None:
+        """Wait until no stream is open. Cancellation: waits only."""
+        while self._streams:
+            await self._idle.park()
+
+    async def wait_ready(self) -> None:
+        """Wait for the peer's HELLO (at once with v0). Cancellation: waits only."""
+        await self._ready.wait()
+
+    async def wait_ended(self) -> None:
+        """Wait until the tunnel is over. Cancellation: waits only."""
+        await self._ended.wait()
+
+    def statistics(self) -> MuxStatistics:
+        """Return a snapshot of streams and bytes."""
+        return self.mux.statistics()
+
+    # ── what its streams call ─────────────────────────────────────────────────────────────────
+
+    def wake_writer(self) -> None:
+        """Let the writer look for a message."""
+        self._writer.unpark()
+
+    def forget(self, stream: TunnelStream) -> None:
+        """Drop a stream that its owner has closed."""
+        self._streams.pop(stream.id, None)
+        if not self._streams:
+            self._idle.unpark_all()
+        self.wake_writer()
+
+    # ── its tasks ─────────────────────────────────────────────────────────────────────────────
+
+    async def run(self, connection: WebSocketConnection) -> None:
+        """Run until the connection, the session or somebody ends it.
+
+        Raises:
+            TunnelError: always, in the end: the reason.
+
+        Cancellation: streams are cancelled, the connection is left as it is; the caller closes
+        the transport.
+        """
+        async with trio.open_nursery() as outer:
+            outer.start_soon(self._guard, self._read, connection)
+            outer.start_soon(self._guard, self._write, connection)
+            outer.start_soon(self._keep_alive)
+            if self.mux.peer is not None:
+                self._ready.set()
+            async with trio.open_nursery() as self._nursery:
+                await self._wait_over()
+                self._fail_streams()
+                self._nursery.cancel_scope.cancel(reason="the tunnel is over")
+            if not self._lost:
+                await self._say_goodbye(connection)
+            outer.cancel_scope.cancel(reason="the tunnel is over")
+        raise self.lost()
+
+    async def _wait_over(self) -> None:
+        while not self._ended.is_set():
+            remaining = self.remaining_s() if self.remaining_s else _RECHECK_S
+            if remaining <= 0:
+                self.close(ErrorCode.SESSION_CLOSED, "the session has expired")
+                return
+            with trio.move_on_after(min(remaining, _RECHECK_S)):
+                await self._ended.wait()
+
+    def _fail_streams(self) -> None:
+        for stream in list(self._streams.values()):
+            stream.fail(self.lost())
+
+    async def _say_goodbye(self, connection: WebSocketConnection) -> None:
+        with trio.move_on_after(self.timings.close_timeout_s):
+            while self.mux.wants_to_write and not self._lost:
+                await self._flushed.park()
+            await connection.aclose(1000, "")
+
+    def _end(self, reason: TunnelError, *, lost: bool = False) -> None:
+        self._lost = self._lost or lost
+        if self._reason is None:
+            self._reason = reason
+        self._ended.set()
+        self.wake_writer()
+        if lost:
+            self._flushed.unpark_all()
+
+    async def _guard(
+        self,
+        work: Callable[[WebSocketConnection], Awaitable[None]],
+        connection: WebSocketConnection,
+    ) -> None:
+        """Turn the ways a transport can fail into the tunnel's end."""
+        try:
+            await work(connection)
+        except ConnectionClosed as error:
+            reason = error.reason.reason if error.reason else None
+            self._end(TunnelError(reason or "the connection was closed"), lost=True)
+        except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as error:
+            self._end(TunnelError(f"the connection broke: {error}"), lost=True)
+        except trio.TooSlowError:
+            text = f"the peer took nothing for {self.timings.write_timeout_s:g} s"
+            self._end(TunnelError(text), lost=True)
+        except RemoteProtocolError as error:
+            logger.warning("tunnel protocol error", extra={"reason": str(error)})
+            self.mux.go_away(error.code, str(error).encode())
+            self._end(TunnelError(f"protocol error: {error}"))
+
+    async def _read(self, connection: WebSocketConnection) -> None:
+        while True:
+            message = await connection.get_message()
+            self._received_at = trio.current_time()
+            if isinstance(message, str):
+                raise RemoteProtocolError("a text message in a tunnel")
+            for event in self.mux.receive(message):
+                self._dispatch(event)
+            if self.mux.wants_to_write:
+                self._writer.unpark()
+
+    def _dispatch(self, event: Event) -> None:
+        match event:
+            case Data() | Response() | Trailers() | Reset():
+                stream = self._streams.get(event.stream_id)
+                if stream is not None:
+                    stream.deliver(event)
+            case Request(stream_id, head):
+                self._serve(TunnelStream(self, stream_id, ended=event.end_stream), head)
+            case Pong(payload):
+                if len(payload) == _STAMP.size:
+                    self.rtt_s = max(0.0, trio.current_time() - _STAMP.unpack(payload)[0])
+            case Hello():
+                self._ready.set()
+            case GoAway():
+                self.goodbye = event
+            case Pause() | Resume():
+                pass
+        if self.on_event is not None:
+            self.on_event(event)
+
+    def _serve(self, stream: TunnelStream, head: RequestHead) -> None:
+        if self.handler is None or self._nursery is None or self.ended:
+            self.mux.close_stream(stream.id, ErrorCode.REFUSED_STREAM)
+            return
+        self._streams[stream.id] = stream
+        self._nursery.start_soon(self._run_handler, self.handler, stream, head)
+
+    async def _run_handler(
+        self,
+        handler: Callable[[TunnelStream, RequestHead], Awaitable[None]],
+        stream: TunnelStream,
+        head: RequestHead,
+    ) -> None:
+        """Own one stream: however it ends, it is closed here and its siblings live on."""
+        code = ErrorCode.CANCELLED
+        try:
+            with stream.scope:
+                await handler(stream, head)
+                code = ErrorCode.NO_ERROR
+        except StreamError as error:
+            code = error.code
+        except TunnelError:
+            pass
+        except Exception:
+            code = ErrorCode.INTERNAL_ERROR
+            logger.exception("stream failed", extra={"stream": stream.id})
+        finally:
+            stream.close(code)
+
+    async def _write(self, connection: WebSocketConnection) -> None:
+        while True:
+            message = self.mux.next_message()
+            if not message:
+                self._flushed.unpark_all()
+                await self._writer.park()
+                continue
+            with trio.fail_after(self.timings.write_timeout_s):
+                await connection.send_message(message)
+            for stream_id in self.mux.take_drained():
+                stream = self._streams.get(stream_id)
+                if stream is not None:
+                    stream.drained()
+
+    async def _keep_alive(self) -> None:
+        timings = self.timings
+        with trio.move_on_after(timings.hello_timeout_s):
+            await self._ready.wait()
+        if not self._ready.is_set():
+            self._end(TunnelError("the peer sent no HELLO"), lost=True)
+            return
+        limit = timings.silence_timeout_s if self.version else timings.v0_silence_timeout_s
+        while True:
+            await trio.sleep(timings.ping_interval_s)
+            if trio.current_time() - self._received_at > limit:
+                self._end(TunnelError(f"the peer was silent for {limit:g} s"), lost=True)
+                return
+            if self.version:
+                self.mux.ping(_STAMP.pack(trio.current_time()))
+                self.wake_writer()

@@ -1,0 +1,172 @@
+"""One stream as its task sees it: receive, release, send, close. The Mux behind it has the rules.
+
+A stream's queue is bounded by its flow-control window: what the reader delivers was granted
+before. The owner gives every byte back by release() when the next hop has taken it, and calls
+close() exactly once, however the exchange ends.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final, Protocol
+
+import trio
+
+from wormkey.errors import ErrorCode, StreamError, TunnelError
+from wormkey.frames import Data, Reset, Response, StreamId, Trailers
+
+if TYPE_CHECKING:
+    from wormkey.frames import Fields, ResponseHead
+    from wormkey.mux import Mux
+
+QUEUE_BYTES: Final = 64 * 1024  # what a sender may queue before it waits; one message's worth
+
+
+class _Tunnel(Protocol):
+    mux: Mux
+
+    def wake_writer(self) -> None: ...
+    def forget(self, stream: TunnelStream) -> None: ...
+    def lost(self) -> TunnelError: ...
+
+
+class TunnelStream:
+    """One exchange's end of a tunnel. One task receives, one task sends (they may be the same).
+
+    ``scope`` is cancelled when the peer or the tunnel ends the stream; a client's handler runs in
+    it, a gateway's exchange has a scope of its own and hears of it by receive().
+    """
+
+    __slots__ = (
+        "_error",
+        "_frames",
+        "_receiver",
+        "_sender",
+        "_stopped",
+        "_tunnel",
+        "ended",
+        "id",
+        "scope",
+    )
+
+    def __init__(self, tunnel: _Tunnel, stream_id: StreamId, *, ended: bool = False) -> None:
+        """``ended`` when the peer's half is over already: a request without content."""
+        self.id = stream_id
+        self.ended = ended
+        self.scope = trio.CancelScope()
+        self._tunnel = tunnel
+        self._frames: deque[Response | Data | Trailers] = deque()
+        self._error: StreamError | TunnelError | None = None
+        self._stopped = False
+        self._receiver = trio.lowlevel.ParkingLot()
+        self._sender = trio.lowlevel.ParkingLot()
+
+    # ── the tunnel's side ─────────────────────────────────────────────────────────────────────
+
+    def deliver(self, frame: Response | Data | Trailers | Reset) -> None:
+        """Hand over what arrived; never waits, the window has room for it."""
+        if not isinstance(frame, Reset):
+            self._frames.append(frame)
+            self._receiver.unpark()
+        elif frame.code is ErrorCode.NO_ERROR and self._complete():
+            self._stopped = True
+            self._sender.unpark()
+        else:
+            self.fail(StreamError(frame.code, frame.detail.decode("utf-8", "replace")))
+
+    def _complete(self) -> bool:
+        if not self._frames:
+            return self.ended
+        last = self._frames[-1]
+        return isinstance(last, Trailers) or last.end_stream
+
+    def fail(self, error: StreamError | TunnelError) -> None:
+        """End the stream with an error: what is queued is dropped, who waits is told."""
+        self._error = error
+        self._frames.clear()
+        self._receiver.unpark_all()
+        self._sender.unpark_all()
+        # The owner may be waiting for somebody else, an origin that thinks: cancel its work.
+        self.scope.cancel(reason="the stream was reset")
+
+    def drained(self) -> None:
+        """Queued content went out: let the sender go on."""
+        self._sender.unpark()
+
+    # ── the owner's side ──────────────────────────────────────────────────────────────────────
+
+    @property
+    def ready(self) -> bool:
+        """Whether receive() would return at once: more can join the same write."""
+        return bool(self._frames)
+
+    async def receive(self) -> Response | Data | Trailers:
+        """Return the next frame; ``ended`` is true once the peer's half is over.
+
+        Raises:
+            StreamError: the peer reset the stream.
+            TunnelError: the tunnel is lost.
+
+        Cancellation: waits only; no frame is lost.
+        """
+        while not self._frames:
+            if self._error is not None:
+                raise self._error
+            await self._receiver.park()
+        frame = self._frames.popleft()
+        if isinstance(frame, Trailers) or frame.end_stream:
+            self.ended = True
+        return frame
+
+    def release(self, count: int) -> None:
+        """Say that the next hop has taken ``count`` bytes; the peer is granted them in time."""
+        mux = self._tunnel.mux
+        mux.release(self.id, count)
+        if mux.wants_to_write:
+            self._tunnel.wake_writer()
+
+    def send_head(self, head: ResponseHead, *, end_stream: bool = False) -> None:
+        """Queue an answer's head; never waits."""
+        self._check()
+        self._tunnel.mux.send_head(self.id, head, end_stream=end_stream)
+        self._tunnel.wake_writer()
+
+    async def send(self, data: bytes, *, end_stream: bool = False) -> None:
+        """Queue content and wait until little of it is left in the queue.
+
+        Raises:
+            StreamError: the peer reset the stream, or wants no more of it (NO_ERROR).
+            TunnelError: the tunnel is lost.
+
+        Cancellation: the content stays queued; close() drops it.
+        """
+        self._check()
+        mux = self._tunnel.mux
+        mux.send_data(self.id, data, end_stream=end_stream)
+        self._tunnel.wake_writer()
+        while mux.queued_bytes(self.id) > QUEUE_BYTES:
+            await self._sender.park()
+            self._check()
+
+    def send_trailers(self, fields: Fields) -> None:
+        """End our half with a trailer section; never waits."""
+        self._check()
+        self._tunnel.mux.send_trailers(self.id, fields)
+        self._tunnel.wake_writer()
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise self._error
+        if self._stopped:
+            raise StreamError(ErrorCode.NO_ERROR, "the peer wants no more of the request")
+
+    async def wait_sent(self) -> None:
+        """Wait until all queued content and its end have gone out. Cancellation: waits only."""
+        while self._error is None and not self._tunnel.mux.flushed(self.id):
+            await self._sender.park()
+
+    def close(self, code: ErrorCode = ErrorCode.CANCELLED, detail: str = "") -> None:
+        """Be done with the stream; one that is not finished is reset with ``code``."""
+        self._frames.clear()
+        self._tunnel.mux.close_stream(self.id, code, detail.encode())
+        self._tunnel.forget(self)
