@@ -19,7 +19,7 @@ from wormkey.scopes import Drain
 
 @frozen(kw_only=True)
 class Node:
-    """One daemon's shared parts. ``now`` is the wall clock, aware UTC; ``edge_url`` ends in no /."""
+    """One daemon's shared parts. ``now`` is the wall clock, aware UTC."""
 
     settings: Settings
     registry: Registry

@@ -100,7 +100,7 @@ def admit(session: Session, *, target: bytes, authenticated: bool, active_viewer
 def is_blocked(policy: Policy, target: bytes) -> bool:
     """Tell whether the target is under a blocked path, however its path is spelt.
 
-    Origins disagree on ``%61``, ``//``, ``/./``, ``\\`` and letter case, so the path counts as
+    Origins disagree on ``%61``, ``//``, ``/./``, backslashes and letter case, so the path counts as
     blocked if any of these readings is: fail closed.
     """
     if not policy.block_paths:
@@ -130,7 +130,7 @@ def challenge_field(session: Session) -> tuple[bytes, bytes]:
 
 
 def parse_basic(authorization: bytes | None) -> Credentials | None:
-    """Read an Authorization field value of the Basic scheme (RFC 7617 §2); None if it is not one."""
+    """Read an Authorization value of the Basic scheme (RFC 7617 §2); None for anything else."""
     if authorization is None or len(authorization) > MAX_BASIC_BYTES:
         return None
     match = _BASIC.match(authorization)

@@ -13,7 +13,7 @@ import re
 import secrets
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Final, TypeVar, TypeVarTuple, Unpack
+from typing import Final, TypeVar, TypeVarTuple
 
 import trio
 from attrs import define, evolve, field, frozen
@@ -40,8 +40,8 @@ log = logging.getLogger(__name__)
 SECRET_BYTES: Final = 32  # 256 bits; the promise is 192
 PASSWORD_BYTES: Final = 18  # 144 bits, 24 characters; the promise is 128
 SLUG_TRIES: Final = 8  # two equal slugs of 40 random bits are rare, nine in a row are a bug
-FIRST_TOKEN_NAME: Final = "first"
-LOCAL_TOKEN_FILE: Final = "local-token"
+FIRST_TOKEN_NAME: Final = "first"  # noqa: S105 - a name
+LOCAL_TOKEN_FILE: Final = "local-token"  # noqa: S105 - a file name
 HASH_THREADS: Final = 2  # scrypt takes 16 MiB and a core for about 0.2 s each
 MAX_WAITING_HASHES: Final = 32  # beyond it a guesser only fills memory: 429
 _TOKEN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}\Z")
@@ -290,7 +290,7 @@ class Registry:
             self._proofs[session.session_id] = proof
         return right
 
-    async def _hash(self, function: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]) -> T:
+    async def _hash(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         """Run a slow hash in one of HASH_THREADS worker threads."""
         if self._waiting_hashes >= MAX_WAITING_HASHES:
             raise AdmissionError(
@@ -314,15 +314,15 @@ class Registry:
             ConfigError: the name is off the grammar or in use.
         """
         if _TOKEN_NAME.match(name) is None:
-            msg = f"token name {name!r}: use 1 to 64 letters, digits and . _ @ -"
-            raise ConfigError(msg)
+            raise ConfigError(f"token name {name!r}: use 1 to 64 letters, digits and . _ @ -")
         # The prefix tells secret scanners what it is and keeps a leading - off command lines.
         token = f"wk_{secrets.token_urlsafe(SECRET_BYTES)}"
         try:
             await self.store.add_access_token(name, digest_of(token.encode("ascii")), self.now())
         except TokenNameTakenError:
-            msg = f"a token named {name} exists; revoke it first or choose another name"
-            raise ConfigError(msg) from None
+            raise ConfigError(
+                f"a token named {name} exists; revoke it first or choose another name"
+            ) from None
         log.info("access token created", extra={"token_name": name})
         return token
 
@@ -362,8 +362,9 @@ class Registry:
             write_private(path, token + "\n")
         except OSError as error:
             await self.store.revoke_access_token(FIRST_TOKEN_NAME)
-            msg = f"cannot write {path}: {error.strerror}; make the folder writable or set --state-dir"
-            raise StoreError(msg) from error
+            raise StoreError(
+                f"cannot write {path}: {error.strerror}; make it writable or set --state-dir"
+            ) from error
         return token
 
 

@@ -34,14 +34,22 @@ MAX_BLOCK_PATH_LENGTH: Final = 256
 MAX_VIEWERS: Final = 10_000
 SLUG_RANDOM_BYTES: Final = 9  # three for words and digits, five (40 bits) for the tail, one spare
 
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
 # Names that users of the same host would take for the operator's own.
 RESERVED_NAMES: Final = frozenset(
-    "abuse account admin administrator api app apps assets auth autoconfig autodiscover billing "
-    "blog cdn control dashboard dev dns docs edge email errors ftp gateway health help host "
-    "hostmaster imap info internal localdomain localhost login logout mail metrics mta-sts ns1 "
-    "ns2 oauth openapi owner pop pop3 postmaster proxy public ready register root secure security "
-    "server session sessions signin signup smtp ssl static status support system test tunnel "
-    "tunnels webmail webmaster wildcard wormkey wormkeyd wpad www www1 www2".split()
+    _words(
+        "abuse account admin administrator api app apps assets auth autoconfig autodiscover "
+        "billing blog cdn control dashboard dev dns docs edge email errors ftp gateway health "
+        "help host hostmaster imap info internal localdomain localhost login logout mail "
+        "metrics mta-sts ns1 ns2 oauth openapi owner pop pop3 postmaster proxy public ready "
+        "register root secure security server session sessions signin signup smtp ssl static "
+        "status support system test tunnel tunnels webmail webmaster wildcard wormkey "
+        "wormkeyd wpad www www1 www2 "
+    )
 )
 
 _LABEL = re.compile(r"[a-z](?:[a-z0-9-]*[a-z0-9])?\Z")  # RFC 1035 §2.3.1, lower case
@@ -50,20 +58,20 @@ _UNIT_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 # 64 words each, so that six bits choose one without bias. Short, plain, hard to misread aloud.
-_ADJECTIVES: Final = (
+_ADJECTIVES: Final = _words(
     "amber ample bold brave brief bright brisk broad calm clear clever cool cosy crisp dapper "
     "deep eager early easy fair fancy fast fine firm fleet fond fresh frosty gentle glad golden "
     "grand happy hardy jolly keen kind light lively loyal lucky mellow merry mild neat noble "
     "plain proud quick quiet rapid ready royal silent simple sleek smooth snug solid steady "
     "sunny swift tidy vivid"
-).split()
-_NOUNS: Final = (
+)
+_NOUNS: Final = _words(
     "acorn aspen badger basil beacon birch breeze brook canyon cedar cliff clover comet coral "
     "crane creek delta dune eagle ember falcon fern finch fjord forest fox garnet glade harbor "
     "hare hazel heron hill island ivy jasper lake lark lemon lily linden lotus lynx maple "
     "meadow moss oak otter owl pebble pine plum quail raven reef river robin sparrow spruce "
     "stone summit tulip willow wren"
-).split()
+)
 
 
 class SessionState(enum.Enum):
@@ -185,8 +193,7 @@ def make_slug(random: bytes) -> str:
     lower case base32 (RFC 4648 §6).
     """
     if len(random) != SLUG_RANDOM_BYTES:
-        msg = f"make_slug takes {SLUG_RANDOM_BYTES} bytes, not {len(random)}"
-        raise ValueError(msg)
+        raise ValueError(f"make_slug takes {SLUG_RANDOM_BYTES} bytes, not {len(random)}")
     adjective = _ADJECTIVES[random[0] % len(_ADJECTIVES)]
     noun = _NOUNS[random[1] % len(_NOUNS)]
     digits = int.from_bytes(random[2:4], "big") % 100

@@ -8,8 +8,7 @@ Never touches the store and never reads a request.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 from attrs import define, field
@@ -17,18 +16,20 @@ from attrs import define, field
 from wormkey.routes import Upstream
 from wormkey.session import Session
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 MAX_ENDED: Final = 10_000  # about 1 KiB each; beyond, the oldest answers 404 instead of 410
 
 
 @define(eq=False)
 class Entry:
-    """One slug's route. ``session`` is replaced, never mutated, when its policy or state changes."""
+    """One slug's route; ``session`` is replaced when its policy or state changes."""
 
     session: Session
     upstream: Upstream | None = None
-    paused: bool = False
     ended: bool = False
-    waiting: int = 0
+    waiting: int = 0  # requests held for a client that is away; the gateway bounds them
     _changed: trio.Event = field(factory=trio.Event)
 
     async def wait_upstream(self, timeout_s: float) -> Upstream | None:
@@ -36,20 +37,28 @@ class Entry:
 
         Cancellation: safe, nothing is taken.
         """
-        if self.upstream is None and not self.ended and timeout_s > 0:
+        if timeout_s > 0 and not self._settled:
             self.waiting += 1
             try:
                 with trio.move_on_after(timeout_s):
-                    while self.upstream is None and not self.ended:
+                    while not self._settled:
                         await self._changed.wait()
             finally:
                 self.waiting -= 1
-        return None if self.ended else self.upstream
+        return self.upstream
+
+    @property
+    def paused(self) -> bool:
+        """Whether the client asked for no new requests."""
+        return self.upstream is not None and self.upstream.paused
+
+    @property
+    def _settled(self) -> bool:
+        return self.ended or self.upstream is not None
 
     def attach(self, upstream: Upstream) -> Upstream | None:
         """Make ``upstream`` the route's end and wake all who wait; return the one it replaces."""
         old, self.upstream = self.upstream, upstream
-        self.paused = False
         self._wake()
         return old
 
@@ -58,11 +67,10 @@ class Entry:
         if self.upstream is not upstream:
             return False
         self.upstream = None
-        self.paused = False
         return True
 
     def end(self, session: Session) -> Upstream | None:
-        """Mark the session as over, wake all who wait; return the tunnel for the caller to close."""
+        """Mark the session as over and wake all who wait; return the tunnel, to be closed."""
         self.session, self.ended = session, True
         old, self.upstream = self.upstream, None
         self._wake()
@@ -88,8 +96,7 @@ class LocalRoutes:
         old = self._entries.get(session.slug)
         if old is not None:
             if not old.ended:
-                msg = f"the slug {session.slug} is live already"
-                raise ValueError(msg)
+                raise ValueError(f"the slug {session.slug} is live already")
             self.remove(session.slug)
         entry = Entry(session)
         self._entries[session.slug] = entry
@@ -97,7 +104,7 @@ class LocalRoutes:
         return entry
 
     def find(self, slug: str) -> Entry | None:
-        """Return the slug's entry, live or ended (``entry.ended``); None if nobody had it lately."""
+        """Return the slug's entry, live or ended (``entry.ended``); None if nobody has it."""
         return self._entries.get(slug)
 
     def find_id(self, session_id: str) -> Entry | None:

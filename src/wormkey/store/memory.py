@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from typing import TYPE_CHECKING
 
 from attrs import define, evolve, field
 
 from wormkey.session import Session
 from wormkey.store import AccessToken, SlugTakenError, TokenNameTakenError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
 
 
 @define(eq=False)
