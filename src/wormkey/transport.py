@@ -1,0 +1,336 @@
+"""Byte streams: the accept loop, sending with a deadline that counts idle seconds, resets, replay.
+
+trio's streams are used as they are; what stands here is what every user of one would otherwise
+repeat and get wrong once. Knows nothing of HTTP, tunnels or sessions. Opening listeners is
+listeners.py's affair.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import ipaddress
+import logging
+import os
+import socket
+import struct
+import sys
+import termios
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+_log = logging.getLogger(__name__)
+
+USER_TIMEOUT_S: Final = 30.0  # a peer that acknowledges nothing so long is gone (TCP_USER_TIMEOUT)
+_KEEPALIVE_IDLE_S: Final = 30  # with 3 probes 10 s apart an idle dead peer is found in a minute
+_KEEPALIVE_INTERVAL_S: Final = 10
+_KEEPALIVE_PROBES: Final = 3
+_ACCEPT_PAUSE_S: Final = 0.1  # trio.serve_listeners waits as long when descriptors run out
+_SLICE_BYTES: Final = 16 * 1024  # one TLS record (RFC 8446 §5.1)
+_POLLS_PER_TIMEOUT: Final = 4  # so an idle peer is noticed at most a quarter late
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # struct linger: on, zero seconds
+# Linux hands over errors that wait on the new connection (accept(2)): they say nothing about the
+# listener. These are about the listener.
+_LISTENER_ERRORS: Final = frozenset(
+    {errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP, errno.EFAULT}
+)
+
+
+class ReplayStream(trio.abc.HalfCloseableStream):
+    """A stream with bytes that were already read from it put back in front.
+
+    After an upgrade the bytes that h11 took too many go first, then the stream itself. Closing it
+    closes the stream.
+    """
+
+    def __init__(self, prefix: bytes, stream: trio.abc.Stream) -> None:
+        """``prefix`` is held until it has been received, no longer."""
+        self._prefix = prefix
+        self.stream = stream
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Return bytes of the prefix while there are some, then what the stream receives.
+
+        Cancellation: atomic where the stream's receive_some is.
+        """
+        if not self._prefix:
+            return bytes(await self.stream.receive_some(max_bytes))
+        await trio.lowlevel.checkpoint()
+        size = len(self._prefix) if max_bytes is None else max_bytes
+        data, self._prefix = self._prefix[:size], self._prefix[size:]
+        return data
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send on the stream.
+
+        Cancellation: may leave a partial write; the caller must close the stream.
+        """
+        await self.stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until the stream takes bytes.
+
+        Cancellation: atomic.
+        """
+        await self.stream.wait_send_all_might_not_block()
+
+    async def send_eof(self) -> None:
+        """End this end's half, where the transport has halves; TLS has none, so nothing happens.
+
+        Cancellation: atomic.
+        """
+        if isinstance(self.stream, trio.abc.HalfCloseableStream):
+            await self.stream.send_eof()
+
+    async def aclose(self) -> None:
+        """Close the stream.
+
+        Cancellation: the stream is closed whatever happens.
+        """
+        self._prefix = b""
+        await self.stream.aclose()
+
+
+def raw_socket(stream: trio.abc.Stream) -> trio.socket.SocketType | None:
+    """Return the socket at the bottom of a stream, None for a stream in memory."""
+    inner: object = stream
+    while True:
+        match inner:
+            case trio.SocketStream():
+                return inner.socket
+            case ReplayStream():
+                inner = inner.stream
+            case trio.SSLStream():
+                inner = inner.transport_stream
+            case _:
+                return None
+
+
+def peer_address(stream: trio.abc.Stream) -> str:
+    """Return the peer's IP address; ``unix`` on a unix socket, nothing on a stream in memory.
+
+    An IPv4 address that came mapped into IPv6 is written as IPv4, and a zone is left out, so that
+    one peer has one name.
+
+    Raises:
+        trio.BrokenResourceError: the peer has reset the connection already.
+    """
+    sock = raw_socket(stream)
+    if sock is None:
+        return ""
+    if sock.family not in {socket.AF_INET, socket.AF_INET6}:
+        return "unix"
+    try:
+        host = str(sock.getpeername()[0])
+    except OSError as error:
+        raise trio.BrokenResourceError("the peer has left") from error
+    address = ipaddress.ip_address(host.partition("%")[0])
+    return str(getattr(address, "ipv4_mapped", None) or address)
+
+
+def set_tcp_options(stream: trio.abc.Stream, *, user_timeout_s: float = USER_TIMEOUT_S) -> None:
+    """Make a TCP connection quick and its loss noticed; nothing happens to other streams.
+
+    TCP_NODELAY, keep-alive probes, and TCP_USER_TIMEOUT where there is one. Note that the last
+    also ends a peer who acknowledges but keeps his window closed for ``user_timeout_s``
+    (tcp(7)), so it must not be shorter than what the application allows him.
+
+    Raises:
+        OSError: the connection was reset already, on some systems.
+    """
+    sock = raw_socket(stream)
+    if sock is None or sock.family not in {socket.AF_INET, socket.AF_INET6}:
+        return
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if sys.platform == "linux":
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_IDLE_S)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE_INTERVAL_S)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _KEEPALIVE_PROBES)
+        timeout_ms = max(1, round(user_timeout_s * 1000))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout_ms)
+
+
+async def send_with_progress(
+    stream: trio.abc.Stream, data: bytes | bytearray | memoryview, idle_timeout_s: float
+) -> None:
+    """Send all of ``data``; fail only when the peer takes nothing for ``idle_timeout_s`` seconds.
+
+    A slow peer may take as long as he likes while he takes something: on a socket, what counts is
+    that bytes were taken or acknowledged; on other streams (TLS), that each 16 KiB went out.
+
+    This is a checkpoint only when it had to wait. On a socket whose buffer takes everything at
+    once it returns without one, which saves a trip through the scheduler for each piece; a loop
+    around it must therefore have another checkpoint, as a relay has in its receive. One task at
+    a time may send.
+
+    Cancellation: may leave a partial write; the caller must close the stream.
+
+    Raises:
+        trio.TooSlowError: nothing was taken for so long. The stream is of no use afterwards.
+        trio.BrokenResourceError: the peer is gone.
+        trio.ClosedResourceError: this end closed the stream.
+    """
+    inner = stream.stream if isinstance(stream, ReplayStream) else stream
+    if not isinstance(inner, trio.SocketStream):
+        view = memoryview(data)
+        for start in range(0, len(view), _SLICE_BYTES):
+            with trio.fail_after(idle_timeout_s):
+                await inner.send_all(view[start : start + _SLICE_BYTES])
+        return
+    sock = inner.socket
+    sent = _send_now(sock, data)
+    if sent < len(data):
+        view = memoryview(data)[sent:]
+        while view:
+            await _wait_writable(sock, idle_timeout_s)
+            view = view[_send_now(sock, view) :]
+
+
+def _send_now(sock: trio.socket.SocketType, data: bytes | bytearray | memoryview) -> int:
+    """Return how many bytes the kernel took at once.
+
+    trio's socket.send always passes the scheduler and its stdlib socket is private, so this is
+    write(2) on the descriptor, which is send(2) without flags.
+    """
+    try:
+        return os.write(_open_fd(sock), data)
+    except BlockingIOError:
+        return 0
+    except OSError as error:
+        raise trio.BrokenResourceError("the peer has left") from error
+
+
+def _open_fd(sock: trio.socket.SocketType) -> int:
+    fd = sock.fileno()
+    if fd < 0:
+        raise trio.ClosedResourceError("this stream was closed")
+    return fd
+
+
+async def _wait_writable(sock: trio.socket.SocketType, idle_timeout_s: float) -> None:
+    """Wait until the kernel takes bytes again; fail after idle_timeout_s without progress.
+
+    Linux calls a socket writable only when a third of its buffer is free, which a slow peer on a
+    buffer of megabytes does not reach in time: the bytes he has acknowledged count as well.
+    """
+    idle_since = trio.current_time()
+    unacknowledged = _unacknowledged_bytes(sock)
+    while True:
+        with trio.move_on_after(idle_timeout_s / _POLLS_PER_TIMEOUT):
+            await trio.lowlevel.wait_writable(_open_fd(sock))
+            return
+        now = trio.current_time()
+        left = _unacknowledged_bytes(sock)
+        if left < unacknowledged:
+            unacknowledged, idle_since = left, now
+        elif now - idle_since >= idle_timeout_s:
+            raise trio.TooSlowError
+
+
+def _unacknowledged_bytes(sock: trio.socket.SocketType) -> int:
+    """Return the length of the kernel's send queue (SIOCOUTQ of tcp(7)), 0 where nobody says."""
+    try:
+        answer = fcntl.ioctl(_open_fd(sock), termios.TIOCOUTQ, b"\0" * 4)
+    except OSError:
+        return 0
+    return int(struct.unpack("i", answer)[0])
+
+
+async def half_close(stream: trio.abc.Stream) -> bool:
+    """End this end's half; return whether the peer can see it (TLS and a lost peer cannot).
+
+    Cancellation: atomic.
+    """
+    inner = stream.stream if isinstance(stream, ReplayStream) else stream
+    if not isinstance(inner, trio.abc.HalfCloseableStream):
+        return False
+    try:
+        await inner.send_eof()
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        return False
+    return True
+
+
+async def reset_connection(stream: trio.abc.Stream) -> None:
+    """Close with a TCP reset, so that the peer cannot take what he has for all there was.
+
+    A stream that is no TCP connection is closed at once, without its closing handshake.
+
+    Cancellation: the stream is closed whatever happens.
+    """
+    sock = raw_socket(stream)
+    if sock is not None and sock.fileno() >= 0:
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        except OSError:
+            pass  # reset by the peer before us: nothing left to say
+    await trio.aclose_forcefully(stream)
+
+
+async def serve_connections(
+    listeners: Sequence[trio.SocketListener],
+    handler: Callable[[trio.SocketStream], Awaitable[None]],
+    nursery: trio.Nursery,
+    *,
+    limit: int,
+    user_timeout_s: float = USER_TIMEOUT_S,
+) -> None:
+    """Accept connections for ever, each handled by a task of ``nursery``, ``limit`` at a time.
+
+    Further connections wait in the kernel's queue, one for each listener outside it. A connection
+    that cannot be set up is dropped alone; when descriptors run out, accepting pauses. The stream
+    is closed when its handler ends; what the handler raises is the handler's to catch.
+
+    Returns when the listeners are closed. Cancel it to stop accepting: tasks in ``nursery`` live.
+
+    Cancellation: no accepted connection is left open without a handler.
+    """
+    slots = trio.Semaphore(limit)
+
+    async def serve(stream: trio.SocketStream) -> None:
+        try:
+            await handler(stream)
+        finally:
+            slots.release()
+            await trio.aclose_forcefully(stream)
+
+    async def accept_all(listener: trio.SocketListener) -> None:
+        while (stream := await _accept(listener)) is not None:
+            try:
+                await slots.acquire()
+            except trio.Cancelled:
+                stream.socket.close()
+                raise
+            try:
+                set_tcp_options(stream, user_timeout_s=user_timeout_s)
+            except OSError:  # reset while it waited to be accepted
+                slots.release()
+                stream.socket.close()
+                continue
+            nursery.start_soon(serve, stream, name="connection")
+
+    async with trio.open_nursery() as accepting:
+        for listener in listeners:
+            accepting.start_soon(accept_all, listener, name=f"accept {listener.socket.fileno()}")
+
+
+async def _accept(listener: trio.SocketListener) -> trio.SocketStream | None:
+    """Return the next connection, None when the listener is closed."""
+    failing = False
+    while True:
+        try:
+            return await listener.accept()
+        except trio.ClosedResourceError:
+            return None
+        except OSError as error:
+            if error.errno in _LISTENER_ERRORS:
+                raise
+            if not failing:  # one record for a shortage, not ten a second
+                _log.warning("accept failed", extra={"reason": error.strerror})
+            failing = True
+            await trio.sleep(_ACCEPT_PAUSE_S)
