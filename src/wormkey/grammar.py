@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from wormkey.frames import Fields, RequestHead, ResponseHead
 
 MAX_METHOD_BYTES: Final = 64  # the longest registered one, UPDATEREDIRECTREF, has 17
+MAX_REQUEST_FIELDS: Final = MAX_FIELDS - 8  # the gateway adds its own before the tunnel
 MAX_LENGTH_DIGITS: Final = 18  # more octets than any store holds, still below 2**63
 
 _TOKEN: Final = rb"[-!#$%&'*+.^_`|~0-9A-Za-z]"  # RFC 9110 §5.6.2
@@ -88,8 +89,8 @@ def check_request_head(raw: bytes) -> None:
     if head is None:
         raise _refusal(*_request_fault(raw))
     method, target, minor, lines = head.groups()
-    if lines.count(b"\n") > MAX_FIELDS:
-        raise _refusal(431, f"it has more than {MAX_FIELDS} fields")
+    if lines.count(b"\n") > MAX_REQUEST_FIELDS:
+        raise _refusal(431, f"it has more than {MAX_REQUEST_FIELDS} fields")
     if method in (b"CONNECT", b"TRACE"):
         raise _refusal(501, f"the method {method.decode()} is not served here")
     decisive = [(name.lower(), value) for name, value in _DECISIVE.findall(lines)]
