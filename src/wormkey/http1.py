@@ -1,0 +1,320 @@
+"""The heads of HTTP/1.1 messages: found, parsed and composed; and the limits of a connection.
+
+Sans-I/O. A head reaches h11 only after grammar.py has passed its raw octets, whole, and each
+one meets a fresh parser. Content is http1_content.py's affair; streams, deadlines and roles are
+those of http1_viewer.py and http1_origin.py (RFC 9112 §2 to §5).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from typing import Final
+
+import h11
+from attrs import define, field, frozen
+
+from wormkey.errors import AdmissionError, ErrorCode, OriginError, StreamError
+from wormkey.frames import Fields, RequestHead, ResponseHead
+from wormkey.grammar import check_request_head, check_response_head, find_head_end
+
+READ_BYTES: Final = 64 * 1024  # one recv; 4 KiB reads cost twice the CPU time for each byte
+MAX_BLANK_BYTES: Final = 64  # CRLFs before a request line, which RFC 9112 §2.2 wants ignored
+MAX_LENGTH_DIGITS: Final = 18  # grammar.py takes as many
+
+_TCHAR: Final = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_VALUE_OCTETS: Final = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
+_VISIBLE: Final = bytes(range(0x21, 0x7F))
+
+# What h11 must believe was asked before it parses an answer; the real request is composed here.
+_ASKED: Final = h11.Request(method=b"GET", target=b"/", headers=[(b"Host", b"origin")])
+_ASKED_UPGRADE: Final = h11.Request(
+    method=b"GET", target=b"/", headers=[(b"Host", b"origin"), (b"Upgrade", b"any")]
+)
+
+
+@frozen(kw_only=True)
+class Http1Limits:
+    """What one connection may cost; the defaults are those of docs/limits.md."""
+
+    max_head_bytes: int = 32 * 1024
+    max_target_bytes: int = 16 * 1024  # the whole request line
+    head_timeout_s: float = 10.0  # from a head's first octet to its last
+    keep_alive_timeout_s: float = 75.0  # waiting for a request; browsers keep about as long
+    content_idle_timeout_s: float = 30.0
+    write_idle_timeout_s: float = 30.0
+
+
+@frozen(kw_only=True)
+class ViewerRequest:
+    """A request as it came: every field, in order, spelled as it was.
+
+    ``content_length`` is None for chunked content and where no length was given.
+    ``expects_continue`` is never true for HTTP/1.0 (RFC 9110 §10.1.1) nor without content.
+    ``keep_alive`` tells whether the viewer allows another request on the connection.
+    """
+
+    head: RequestHead
+    http_version: bytes
+    has_content: bool
+    content_length: int | None
+    expects_continue: bool
+    keep_alive: bool
+    raw_head: bytes
+
+
+@frozen(kw_only=True)
+class OriginAnswer:
+    """An answer's head as it came, with what its fields say about the connection.
+
+    ``content_length`` is None for chunked content and where no length was given.
+    """
+
+    head: ResponseHead
+    chunked: bool
+    content_length: int | None
+    keep_alive: bool
+
+
+# ── receiving ──────────────────────────────────────────────────────────────────────────────
+@define
+class HeadBuffer:
+    """Octets received and not yet used; gives a head back once its empty line is there.
+
+    Holds at most one head's limit and one read (``READ_BYTES``), because its owner reads no
+    more while a head is complete and refuses one that is over the limit.
+    """
+
+    data: bytearray = field(factory=bytearray, init=False)
+    _searched: int = field(default=0, init=False)
+    _blank_bytes: int = field(default=0, init=False)
+
+    @property
+    def started(self) -> bool:
+        """Whether the buffer holds more than line breaks before a head."""
+        return bool(self.data) and self.data != b"\r"
+
+    def skip_blank_lines(self) -> bool:
+        """Drop CRLFs before a head (RFC 9112 §2.2); false once there were far too many."""
+        while self.data.startswith(b"\r\n"):
+            del self.data[:2]
+            self._blank_bytes += 2
+        return self._blank_bytes <= MAX_BLANK_BYTES
+
+    def take_head(self) -> bytes | None:
+        """Take the head off the front, with its empty line; None while it is not complete."""
+        size = find_head_end(self.data, max(0, self._searched - 3))
+        if size < 0:
+            self._searched = len(self.data)
+            return None
+        head = bytes(self.data[:size])
+        del self.data[:size]
+        self._searched = self._blank_bytes = 0
+        return head
+
+    def is_hopeless(self) -> bool:
+        """Whether the first octet begins no head at all (a TLS handshake, say): do not wait."""
+        return self.started and self.data[0] not in _TCHAR
+
+    def first_line_bytes(self) -> int:
+        """Return the length of the first line so far, its line break not counted."""
+        end = self.data.find(b"\r\n")
+        return len(self.data) if end < 0 else end
+
+    def take_all(self) -> bytes:
+        """Take everything."""
+        data = bytes(self.data)
+        self.data.clear()
+        self._searched = 0
+        return data
+
+
+def take_request_head(buffer: HeadBuffer, limits: Http1Limits) -> bytes | None:
+    """Take a request head that is complete and within the limits; None where more must come.
+
+    Raises:
+        AdmissionError: 400, 414 or 431; waiting for more would not make it a request.
+    """
+    if not buffer.skip_blank_lines():
+        raise AdmissionError(400, "bad_request", "Too many empty lines before a request.")
+    raw = buffer.take_head()
+    if raw is not None:
+        line_bytes, head_bytes = raw.find(b"\r\n"), len(raw)
+    elif buffer.is_hopeless():
+        raise AdmissionError(400, "bad_request", "This is not an HTTP/1.1 request.")
+    else:
+        line_bytes, head_bytes = buffer.first_line_bytes(), len(buffer.data)
+    if line_bytes > limits.max_target_bytes:
+        raise AdmissionError(414, "target_too_long", "The request target is too long.")
+    if head_bytes > limits.max_head_bytes:
+        raise AdmissionError(431, "head_too_large", "The request's header section is too large.")
+    return raw
+
+
+def parse_request(raw: bytes) -> ViewerRequest:
+    """Return the request whose whole head, empty line included, is ``raw``.
+
+    Raises:
+        AdmissionError: 400, 417, 431, 501 or 505 (grammar.check_request_head).
+    """
+    check_request_head(raw)
+    parser = h11.Connection(h11.SERVER, max_incomplete_event_size=len(raw))
+    parser.receive_data(raw)
+    try:
+        event = parser.next_event()
+    except h11.RemoteProtocolError as error:
+        raise AdmissionError(400, "bad_request", f"The request is malformed: {error}.") from error
+    if not isinstance(event, h11.Request):
+        raise AdmissionError(400, "bad_request", "The request is malformed.")
+    fields = tuple(event.headers.raw_items())
+    modern = event.http_version >= b"1.1"
+    chunked, length, waits, options = _read_connection(fields)
+    return ViewerRequest(
+        head=RequestHead(event.method, event.target, fields),
+        http_version=event.http_version,
+        has_content=chunked or bool(length),
+        content_length=length,
+        expects_continue=waits and modern and (chunked or bool(length)),
+        keep_alive=_keeps_alive(options, modern=modern),
+        raw_head=raw,
+    )
+
+
+def parse_response(raw: bytes, *, upgrade_asked: bool) -> OriginAnswer:
+    """Return the answer whose whole head, empty line included, is ``raw``.
+
+    Raises:
+        OriginError: ORIGIN_FAILED; malformed (grammar.check_response_head), or a 101 that was
+            not asked for.
+    """
+    check_response_head(raw)
+    parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=len(raw))
+    parser.send(_ASKED_UPGRADE if upgrade_asked else _ASKED)
+    parser.receive_data(raw)
+    try:
+        event = parser.next_event()
+    except h11.RemoteProtocolError as error:
+        raise _origin_failed(f"{error}") from error
+    if not isinstance(event, h11.Response | h11.InformationalResponse):
+        raise _origin_failed("it is no response")
+    fields = tuple(event.headers.raw_items())
+    chunked, length, _, options = _read_connection(fields)
+    return OriginAnswer(
+        head=ResponseHead(event.status_code, fields, event.reason),
+        chunked=chunked,
+        content_length=length,
+        keep_alive=_keeps_alive(options, modern=event.http_version >= b"1.1"),
+    )
+
+
+def _origin_failed(reason: str) -> OriginError:
+    sentence = f"The local app's answer is not valid HTTP: {reason}."
+    return OriginError(ErrorCode.ORIGIN_FAILED, sentence)
+
+
+def _read_connection(fields: Fields) -> tuple[bool, int | None, bool, bytes]:
+    """Return: is content chunked, its length, is a 100 awaited, the Connection options.
+
+    grammar.py has refused every head in which one of these could be read in two ways.
+    """
+    chunked = waits = False
+    length: int | None = None
+    options = b""
+    for name, value in fields:
+        match name.lower():
+            case b"connection":
+                options += b"," + value.lower()
+            case b"content-length":
+                length = int(value)
+            case b"transfer-encoding":
+                chunked = True
+            case b"expect":
+                waits = True
+            case _:
+                pass
+    return chunked, length, waits, options
+
+
+def _keeps_alive(options: bytes, *, modern: bool) -> bool:
+    """Tell whether the sender allows another message on the connection (RFC 9112 §9.3)."""
+    tokens = [option.strip() for option in options.split(b",")] if options else ()
+    return b"close" not in tokens and (modern or b"keep-alive" in tokens)
+
+
+def asks_to_close(fields: Fields) -> bool:
+    """Whether these fields of a head end the connection after the message: Connection: close."""
+    return b"close" in [
+        option.strip()
+        for name, value in fields
+        if name.lower() == b"connection"
+        for option in value.lower().split(b",")
+    ]
+
+
+# ── composing ──────────────────────────────────────────────────────────────────────────────
+def compose_fields(fields: Fields) -> bytes:
+    """Return field lines as they go out; order and spelling are kept.
+
+    Raises:
+        StreamError: PROTOCOL_ERROR; a name or value that would not stay one field line. The
+            far end of a tunnel sent it, and whoever took it in should have refused it.
+    """
+    names = b"".join([name for name, _ in fields])
+    values = b"".join([value for _, value in fields])
+    if names.translate(None, _TCHAR) or values.translate(None, _VALUE_OCTETS):
+        raise StreamError(ErrorCode.PROTOCOL_ERROR, "a field holds octets that HTTP cannot carry")
+    if any(not name for name, _ in fields):
+        raise StreamError(ErrorCode.PROTOCOL_ERROR, "a field has no name")
+    return b"".join([b"%b: %b\r\n" % pair for pair in fields])
+
+
+def compose_request_line(method: bytes, target: bytes) -> bytes:
+    """Return the request line (RFC 9112 §3).
+
+    Raises:
+        StreamError: PROTOCOL_ERROR; the method is no token, or the target is not visible ASCII.
+    """
+    if not method or method.translate(None, _TCHAR):
+        raise StreamError(ErrorCode.PROTOCOL_ERROR, "the method is malformed")
+    if not target or target.translate(None, _VISIBLE):
+        raise StreamError(ErrorCode.PROTOCOL_ERROR, "the request target is malformed")
+    return b"%b %b HTTP/1.1\r\n" % (method, target)
+
+
+def compose_status_line(status: int, reason: bytes) -> bytes:
+    """Return the status line (RFC 9112 §4); an empty reason stays empty.
+
+    Raises:
+        StreamError: PROTOCOL_ERROR; the status is not of three digits, or the reason holds
+            controls.
+    """
+    if not 100 <= status <= 999 or reason.translate(None, _VALUE_OCTETS):
+        raise StreamError(ErrorCode.PROTOCOL_ERROR, "the status line is malformed")
+    return b"HTTP/1.1 %d %b\r\n" % (status, reason)
+
+
+def declared_length(fields: Fields) -> int | None:
+    """Return the Content-Length among fields that came through a tunnel, None without one.
+
+    Raises:
+        StreamError: PROTOCOL_ERROR; there are two, or it is no plain number (RFC 9110 §8.6).
+    """
+    values = [value for name, value in fields if name.lower() == b"content-length"]
+    if not values:
+        return None
+    if len(values) > 1 or not values[0].isdigit() or len(values[0]) > MAX_LENGTH_DIGITS:
+        raise StreamError(ErrorCode.PROTOCOL_ERROR, "the Content-Length is malformed")
+    return int(values[0])
+
+
+_date: tuple[int, bytes] = (0, b"")  # the second that was formatted last
+
+
+def current_date() -> bytes:
+    """Return the time as a Date field has it (RFC 9110 §5.6.7); formatted once a second."""
+    global _date
+    now = datetime.now(UTC)
+    second = int(now.timestamp())
+    if _date[0] != second:
+        _date = (second, format_datetime(now, usegmt=True).encode("ascii"))
+    return _date[1]
