@@ -102,7 +102,7 @@ def parse_address(text: str) -> Address:
         raise ConfigError(f"{text!r} is not an address; write {forms}")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
-        if _ip(host) is None or ":" not in host:
+        if not _is_ipv6(host):
             raise ConfigError(f"{text!r}: {host!r} is not an IPv6 address")
     elif host and not _HOSTNAME.fullmatch(host):
         raise ConfigError(f"{text!r}: {host!r} is not a host; an IPv6 address stands in brackets")
@@ -174,7 +174,7 @@ def url_parser(*schemes: str) -> Callable[[str], str]:
         if match is None or match["scheme"].lower() not in schemes:
             raise ConfigError(f"{text!r} is not a URL of the form {form}, without a path")
         scheme, host, port = match["scheme"].lower(), match["host"].lower(), match["port"]
-        known = _ip(host[1:-1]) is not None if host[0] == "[" else _HOSTNAME.fullmatch(host)
+        known = _is_ipv6(host[1:-1]) if host[0] == "[" else _HOSTNAME.fullmatch(host)
         if not known or (port is not None and not 0 < int(port) < 65536):
             raise ConfigError(f"{text!r} has no host and port that can exist; write {form}")
         shown = "" if port is None or int(port) == _DEFAULT_PORTS[scheme] else f":{int(port)}"
@@ -218,6 +218,10 @@ def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 def is_ip(host: str) -> bool:
     """Return whether this is an IP address, without brackets."""
     return _ip(host) is not None
+
+
+def _is_ipv6(host: str) -> bool:
+    return ":" in host and _ip(host) is not None
 
 
 def _is_loopback(host: str) -> bool:
