@@ -97,7 +97,7 @@ def encode0(frame: Frame) -> bytes:
             kind = MessageType.WS_UPGRADE if head.upgrade else MessageType.OPEN_STREAM
             return _message(kind, stream_id, _request_text(head))
         case Response(stream_id, answer):
-            if answer.interim:
+            if answer.interim and answer.status >= 100:
                 return b""
             return _message(MessageType.RESPONSE_HEADERS, stream_id, _response_text(answer))
         case Trailers(stream_id):
@@ -154,7 +154,7 @@ def _joined(fields: Fields) -> Fields:
     for number, (spelled, value) in enumerate(fields):
         name = spelled.lower()
         values.setdefault((name, number if name == b"set-cookie" else -1), []).append(value)
-    return tuple([(name, b", ".join(parts)) for (name, _), parts in values.items()])
+    return tuple([(name, b", ".join(filter(None, parts))) for (name, _), parts in values.items()])
 
 
 def _head_text(line: bytes, fields: Fields) -> bytes:

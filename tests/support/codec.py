@@ -77,6 +77,11 @@ def frame(kind: int, payload: bytes = b"", *, flags: int = 0, stream_id: int = 0
     return header(kind, flags, stream_id, len(payload)) + payload
 
 
+def message0(kind: int, payload: bytes = b"", stream_id: int = 3) -> bytes:
+    """A message of protocol v0 as docs/protocol.md §12 draws it."""
+    return struct.pack(">BI", kind, stream_id) + payload
+
+
 def text(value: bytes) -> bytes:
     """A length-prefixed part."""
     return struct.pack(">H", len(value)) + value

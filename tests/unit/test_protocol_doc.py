@@ -112,8 +112,8 @@ def test_a_flag_is_written_and_read_on_the_frames_of_its_row(row: dict[str, str]
     on = [name for name in ROWS if row["Name"] in ROWS[name]["Flags"].split()]
     assert row["On"].split(", ") == on
     for name in on:
-        sample = SAMPLES[name]
-        if not isinstance(sample, Trailers):  # which always ends its half
+        sample: Any = SAMPLES[name]
+        if name != "TRAILERS":  # which always ends its half
             sample = attrs.evolve(sample, **{row["Name"].lower(): True})
         data = from_table(name, flags=bit)
         assert wire.encode(sample) == data
