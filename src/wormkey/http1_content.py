@@ -162,13 +162,13 @@ class ChunkedReader:
             self.finished = True
             return data[at + 2 :]
         end = data.find(_SECTION_END, at)
-        section = data[at : end + 2] if end >= 0 else data[at:]
+        section = data[at : end + 2] if end >= 0 else data[at:].removesuffix(b"\r")
         if len(section) > MAX_TRAILER_BYTES:
             raise self._fail("the trailer section is too large")
         if end < 0:
             if _BARE_BREAK.search(section):
                 raise self._fail("a line of the trailer section does not end with CRLF")
-            self._held = section
+            self._held = data[at:]
             return b""
         self.trailers = self._parse_trailers(section)
         self.finished = True
