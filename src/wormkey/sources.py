@@ -116,7 +116,7 @@ def _from_file(path: Path) -> dict[str, _Written]:
             raise ConfigError(f"{path}: unknown key {key!r}; did you mean {near[0]!r}?")
         option = known[key]
         items = value if isinstance(value, list) and option.repeatable else [value]
-        if not all(isinstance(item, str | int) and item is not True for item in items):
+        if not all(type(item) in {str, int} for item in items):  # bool is an int to isinstance
             raise ConfigError(f'{where}: wanted text such as "{option.default}"')
         written[option.field] = _Written(option, tuple(map(str, items)), where)
     return written
