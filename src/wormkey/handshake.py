@@ -38,11 +38,13 @@ async def accept(
     version: int,
     limits: MuxLimits,
     timings: TunnelTimings,
+    remaining_s: Callable[[], float],
     serve: Callable[[Tunnel], Awaitable[None]],
 ) -> None:
     """Answer a tunnel's opening handshake and run ``serve`` with the tunnel once it is ready.
 
     ``stream`` replays the handshake request, which the gateway has read, checked and authorised.
+    ``remaining_s`` tells how long its session lives; the tunnel ends with it.
     ``serve`` is cancelled when the tunnel ends, and the tunnel ends when ``serve`` returns.
 
     Raises:
@@ -59,7 +61,8 @@ async def accept(
         return await request.accept(subprotocol=SUBPROTOCOL if version else None)
 
     def make(_: WebSocketConnection) -> Tunnel:
-        return Tunnel(Mux(Role.GATEWAY, limits, version=version), timings)
+        mux = Mux(Role.GATEWAY, limits, version=version)
+        return Tunnel(mux, timings, remaining_s=remaining_s)
 
     await _run(stream, open_connection, make, serve, timings)
 

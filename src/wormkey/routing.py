@@ -69,6 +69,17 @@ class PublicUrl:
             host = label + b"." + (_LOCALHOST if _is_ip(host) else host)
         return host if self.port == _DEFAULT_PORTS[self.scheme] else b"%b:%d" % (host, self.port)
 
+    def scheme_of(self, authority: bytes) -> bytes:
+        """Return the scheme a viewer used to get to ``authority``, as far as the operator says.
+
+        The public URL's own for its host and the names under it, whoever ends TLS there; for
+        other names of this machine plain http, which is what the gateway itself speaks.
+        """
+        parts = split_authority(authority)
+        name = parts[0].lower().removesuffix(b".") if parts else b""
+        public = name == self.host or name.endswith(b"." + self.host)
+        return self.scheme if public else b"http"
+
     def __str__(self) -> str:
         """Return the URL without a path."""
         return f"{self.scheme.decode()}://{self.authority.decode()}"
@@ -177,6 +188,21 @@ def public_url_of(slug: str, public: PublicUrl, routing: str) -> str:
     if not by_host:
         return f"{public}/s/{slug}"
     return f"{public.scheme.decode()}://{public.spell(slug.encode()).decode()}"
+
+
+def scheme_of(authority: bytes, public: PublicUrl) -> bytes:
+    """Return the scheme that a viewer of this authority used, as far as the gateway can tell.
+
+    Viewers of the public URL, or of a name under it, used its scheme: whatever ends TLS in front
+    of this gateway stands there. Anyone else came to this plain listener directly.
+    """
+    parts = split_authority(authority)
+    if parts is None:
+        return b"http"
+    name, port = parts[0].lower().removesuffix(b"."), parts[1]
+    ours = name == public.host or name.endswith(b"." + public.host)
+    same_port = (_DEFAULT_PORTS[public.scheme] if port is None else port) == public.port
+    return public.scheme if ours and same_port else b"http"
 
 
 def route_cookie_name(public: PublicUrl) -> bytes:

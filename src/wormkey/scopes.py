@@ -90,3 +90,44 @@ class Child(Generic[T]):
         if not self._value:
             raise lost()
         return self._value[0]
+
+
+async def alongside(
+    main: Callable[[], Awaitable[None]], background: Callable[[], Awaitable[None]]
+) -> None:
+    """Run ``main`` with ``background`` beside it, which is cancelled when ``main`` is done.
+
+    If ``background`` fails, ``main`` is cancelled and that error is raised; never a group.
+
+    Cancellation: cancels both.
+    """
+    failures: list[Exception] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_guarded, background, nursery, failures)
+        await _guarded(main, nursery, failures)
+        nursery.cancel_scope.cancel(reason="the exchange is over")
+    if failures:
+        raise failures[0]
+
+
+async def together(*works: Callable[[], Awaitable[None]]) -> None:
+    """Run ``works`` until all are done; the first error cancels the others and is raised alone.
+
+    Cancellation: cancels all.
+    """
+    failures: list[Exception] = []
+    async with trio.open_nursery() as nursery:
+        for work in works:
+            nursery.start_soon(_guarded, work, nursery, failures)
+    if failures:
+        raise failures[0]
+
+
+async def _guarded(
+    work: Callable[[], Awaitable[None]], nursery: trio.Nursery, failures: list[Exception]
+) -> None:
+    try:
+        await work()
+    except Exception as error:  # noqa: BLE001 - the nursery's owner raises it, without a group
+        failures.append(error)
+        nursery.cancel_scope.cancel(reason="the other direction failed")

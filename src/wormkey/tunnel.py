@@ -70,7 +70,7 @@ class Tunnel:
     timings: TunnelTimings
     handler: Callable[[TunnelStream, RequestHead], Awaitable[None]] | None = None
     on_event: Callable[[Event], None] | None = None
-    remaining_s: Callable[[], float] | None = None
+    remaining_s: Callable[[], float] | None = None  # of the session; None for ever
     rtt_s: float | None = None
     goodbye: GoAway | None = None  # what the peer said when it went
     _streams: dict[StreamId, TunnelStream] = field(factory=dict)
@@ -295,20 +295,20 @@ class Tunnel:
         head: RequestHead,
     ) -> None:
         """Own one stream: however it ends, it is closed here and its siblings live on."""
-        code = ErrorCode.CANCELLED
+        code, detail = ErrorCode.CANCELLED, ""
         try:
             with stream.scope:
                 await handler(stream, head)
                 code = ErrorCode.NO_ERROR
         except StreamError as error:
-            code = error.code
+            code, detail = error.code, error.detail
         except TunnelError:
             pass
         except Exception:
             code = ErrorCode.INTERNAL_ERROR
             logger.exception("stream failed", extra={"stream": stream.id})
         finally:
-            stream.close(code)
+            stream.close(code, detail)
 
     async def _write(self, connection: WebSocketConnection) -> None:
         while True:

@@ -93,6 +93,11 @@ class TunnelStream:
         """Queued content went out: let the sender go on."""
         self._sender.unpark()
 
+    @property
+    def version(self) -> int:
+        """The protocol version of its tunnel."""
+        return self._tunnel.mux.version
+
     # ── the owner's side ──────────────────────────────────────────────────────────────────────
 
     @property

@@ -1,0 +1,121 @@
+"""Admits tunnels: the handshake at /tunnel, from the checked request to the attached tunnel.
+
+The token decides, the session lives, the newest tunnel wins: a client that comes back replaces
+the half-open connection that it left behind, at once.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import trio
+
+from wormkey import fields
+from wormkey.errors import AdmissionError, ErrorCode, TunnelError
+from wormkey.frames import SUBPROTOCOL
+from wormkey.handshake import accept
+from wormkey.inbox import MuxLimits
+from wormkey.transport import ReplayStream
+from wormkey.tunnel import Tunnel, TunnelTimings
+
+if TYPE_CHECKING:
+    from wormkey.config import Settings
+    from wormkey.http1 import ViewerRequest
+    from wormkey.http1_viewer import ViewerConnection
+    from wormkey.node import Node
+    from wormkey.session import Session
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER_S = 2
+
+
+async def admit_tunnel(
+    node: Node,
+    tunnels: set[Tunnel],
+    viewer: ViewerConnection,
+    request: ViewerRequest,
+) -> None:
+    """Open a client's tunnel and run it to its end, as a member of ``tunnels``.
+
+    Raises:
+        AdmissionError: 400 no WebSocket handshake; 401 a wrong token; 410 the session is over;
+            503 the server drains.
+
+    Cancellation: ends the tunnel; the transport is closed.
+    """
+    if request.head.method != b"GET" or fields.upgrade_offer(request.head.fields) != b"websocket":
+        raise AdmissionError(400, "bad_request", "This address takes WebSocket handshakes only.")
+    if node.drain.draining:
+        retry = ((b"Retry-After", str(RETRY_AFTER_S).encode()),)
+        raise AdmissionError(503, "draining", "The server is shutting down.", fields=retry)
+    session = node.registry.authenticate_tunnel(_bearer(request))
+    stream, early = viewer.detach()
+    version = 1 if _offers_v1(request) else 0
+    try:
+        await accept(
+            ReplayStream(request.raw_head + early, stream),
+            version=version,
+            limits=mux_limits(node.settings, node.version),
+            timings=tunnel_timings(node.settings),
+            remaining_s=lambda: session.remaining_s(node.now()),
+            serve=lambda tunnel: _serve(node, tunnels, session, tunnel),
+        )
+    except TunnelError as error:
+        extra = {"session": session.session_id, "reason": str(error), "version": version}
+        logger.info("tunnel closed", extra=extra)
+
+
+async def _serve(node: Node, tunnels: set[Tunnel], session: Session, tunnel: Tunnel) -> None:
+    entry = node.routes.find(session.slug)
+    if entry is None or entry.ended or entry.session.session_id != session.session_id:
+        tunnel.close(ErrorCode.SESSION_CLOSED, "the session is over")
+        return
+    old = entry.attach(tunnel)
+    if old is not None:
+        old.close(ErrorCode.REPLACED, "another client of this session took over")
+    tunnels.add(tunnel)
+    extra = {"session": session.session_id, "slug": session.slug, "version": tunnel.version}
+    logger.info("tunnel opened", extra=extra)
+    try:
+        await trio.sleep_forever()
+    finally:
+        tunnels.discard(tunnel)
+        entry.detach(tunnel)
+
+
+def _bearer(request: ViewerRequest) -> bytes | None:
+    values = fields.get(request.head.fields, b"authorization")
+    if len(values) != 1:
+        return None
+    scheme, _, token = values[0].partition(b" ")
+    return token.strip() if scheme.lower() == b"bearer" else None
+
+
+def _offers_v1(request: ViewerRequest) -> bool:
+    offered = b",".join(fields.get(request.head.fields, b"sec-websocket-protocol"))
+    return SUBPROTOCOL.encode() in (name.strip() for name in offered.split(b","))
+
+
+def mux_limits(settings: Settings, version: str) -> MuxLimits:
+    """Return what the daemon's end of a tunnel takes."""
+    return MuxLimits(
+        stream_window_bytes=settings.stream_window_bytes,
+        max_stream_window_bytes=settings.max_stream_window_bytes,
+        tunnel_window_bytes=settings.tunnel_window_bytes,
+        max_streams=settings.max_streams,
+        v0_stream_bytes=settings.v0_stream_bytes,
+        v0_tunnel_bytes=settings.v0_tunnel_bytes,
+        agent=f"wormkeyd/{version}".encode(),
+    )
+
+
+def tunnel_timings(settings: Settings) -> TunnelTimings:
+    """Return how long the daemon's end of a tunnel waits for what."""
+    return TunnelTimings(
+        ping_interval_s=settings.ping_interval_s,
+        silence_timeout_s=settings.tunnel_timeout_s,
+        write_timeout_s=settings.tunnel_write_timeout_s,
+        close_timeout_s=settings.close_timeout_s,
+    )

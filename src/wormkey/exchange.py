@@ -1,0 +1,225 @@
+"""One viewer's exchange through a tunnel: request inbound, answer outbound, raw bytes after a 101.
+
+The mirror of origin.py at the tunnel's other end. Bytes are given back to the tunnel's windows
+only when the viewer's socket has taken them, so the slowest hop sets the pace. Who may come in,
+and where to, is decided before (gateway.py); what a failure looks like to the viewer, after.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import trio
+from attrs import define, evolve, field
+
+from wormkey import fields
+from wormkey.config import Settings
+from wormkey.errors import AdmissionError, ErrorCode, StreamError
+from wormkey.fields import ViewerFacts
+from wormkey.frames import Data, Fields, RequestHead, Response, ResponseHead, Trailers
+from wormkey.http1 import ViewerRequest
+from wormkey.http1_viewer import ViewerConnection
+from wormkey.scopes import Child, Drain, alongside, together
+from wormkey.transport import half_close, reset_connection, send_with_progress
+
+if TYPE_CHECKING:
+    from wormkey.tunnel import Tunnel
+    from wormkey.tunnelstream import TunnelStream
+
+FLUSH_BYTES: Final = 64 * 1024  # answers are joined up to here while more is ready
+READ_BYTES: Final = 64 * 1024
+
+
+@define(eq=False)
+class Exchange:
+    """A request on its way. ``extra`` are fields that the gateway adds to the final answer."""
+
+    viewer: ViewerConnection
+    request: ViewerRequest
+    head: RequestHead
+    facts: ViewerFacts
+    settings: Settings
+    drain: Drain
+    extra: Fields = ()
+    upgraded: bool = False
+    aborted: bool = False
+    tries: int = 0
+    _child: Child[None] = field(factory=Child)
+    _limit_s: float = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Until the answer starts, it is the origin's time that runs."""
+        self._limit_s = self.settings.answer_timeout_s
+
+    async def run(self, tunnel: Tunnel) -> None:
+        """Carry the exchange as a child task of the tunnel.
+
+        Raises:
+            StreamError: the far end reset it, broke HTTP, or was too slow.
+            TunnelError: the tunnel was lost.
+            AdmissionError: the viewer's content was malformed or stopped (400, 408).
+            trio.BrokenResourceError: the viewer has gone.
+            trio.TooSlowError: the viewer stopped reading.
+
+        Cancellation: resets the stream; the viewer's connection is left as it is.
+        """
+
+        def lost() -> Exception:
+            if self._child.scope.cancelled_caught:
+                text = f"nothing moved for {self._limit_s:g} s"
+                return StreamError(ErrorCode.ORIGIN_TIMEOUT, text)
+            return tunnel.lost()
+
+        self.tries += 1
+        self._child = Child()
+        self._touch()
+        await self._child.run(
+            tunnel.nursery,
+            lambda: self._carry(tunnel),
+            lost=lost,
+            cleanup_timeout_s=self.settings.close_timeout_s,
+        )
+
+    def _touch(self) -> None:
+        """Something moved: the idle time starts anew."""
+        self._child.scope.deadline = trio.current_time() + self._limit_s
+
+    async def _carry(self, tunnel: Tunnel) -> None:
+        # The stream of an upgrade stays open for the bytes that follow a 101.
+        ends = not (self.request.has_content or self.head.upgrade)
+        stream = tunnel.open_stream(self.head, end_stream=ends)
+        try:
+            if self.request.has_content:
+                if not tunnel.version:
+                    await self._continue()
+                await alongside(lambda: self._outbound(stream), lambda: self._inbound(stream))
+            else:
+                await self._outbound(stream)
+        finally:
+            stream.close(ErrorCode.CANCELLED)
+
+    async def _continue(self) -> None:
+        """Answer the expectation here: a v0 client hears of no request before its end."""
+        if self.request.expects_continue:
+            self.viewer.write_interim(ResponseHead(100, ()))
+            await self.viewer.flush()
+
+    async def _inbound(self, stream: TunnelStream) -> None:
+        try:
+            while not self.viewer.content_finished:
+                data = await self.viewer.receive_content()
+                self._touch()
+                if data:
+                    await stream.send(data)
+            trailers = fields.strip_trailers(self.viewer.trailers)
+            if trailers:
+                stream.send_trailers(trailers)
+            else:
+                await stream.send(b"", end_stream=True)
+        except StreamError:
+            return  # the answer's side raises it, or wants no more of the request
+
+    async def _outbound(self, stream: TunnelStream) -> None:
+        head = await self._final_head(stream)
+        self._limit_s = self.settings.stream_idle_timeout_s
+        self._touch()
+        if head.status == 101:
+            await self._upgrade(stream, head)
+            return
+        if self.head.upgrade:
+            await stream.send(b"", end_stream=True)  # the app declined: nothing will follow
+        viewer = self.viewer
+        answer = evolve(head, fields=head.fields + self.extra)
+        viewer.write_head(answer, close=self.drain.draining)
+        taken = 0
+        trailers: Fields = ()
+        while not stream.ended:
+            if taken >= FLUSH_BYTES or not stream.ready:
+                await viewer.flush()
+                stream.release(taken)
+                taken = 0
+            frame = await stream.receive()
+            self._touch()
+            if isinstance(frame, Data):
+                viewer.write_content(frame.data)
+                taken += len(frame.data)
+            elif isinstance(frame, Trailers):
+                trailers = fields.strip_trailers(frame.fields)
+        viewer.write_end(trailers)
+        await viewer.flush()
+        stream.release(taken)
+
+    async def _final_head(self, stream: TunnelStream) -> ResponseHead:
+        """Pass interim heads on as they come; return the final one, as the viewer may see it."""
+        while True:
+            frame = await stream.receive()
+            self._touch()
+            if not isinstance(frame, Response):
+                raise StreamError(ErrorCode.PROTOCOL_ERROR, "content before an answer's head")
+            head = fields.for_viewer(frame.head, self.facts)
+            if not head.interim:
+                return head
+            self.viewer.write_interim(head)
+            await self.viewer.flush()
+
+    async def _upgrade(self, stream: TunnelStream, head: ResponseHead) -> None:
+        """Relay raw bytes both ways until both have ended (RFC 9110 §7.8)."""
+        if not self.head.upgrade:
+            raise StreamError(ErrorCode.PROTOCOL_ERROR, "a 101 that nobody asked for")
+        self.viewer.write_head(head)
+        await self.viewer.flush()
+        raw, early = self.viewer.detach()
+        self.upgraded = True
+        await together(
+            lambda: self._raw_inbound(stream, raw, early),
+            lambda: self._raw_outbound(stream, raw),
+        )
+
+    async def _raw_inbound(self, stream: TunnelStream, raw: trio.abc.Stream, early: bytes) -> None:
+        data = early or await raw.receive_some(READ_BYTES)
+        while data:
+            self._touch()
+            await stream.send(bytes(data))
+            data = await raw.receive_some(READ_BYTES)
+        await stream.send(b"", end_stream=True)
+
+    async def _raw_outbound(self, stream: TunnelStream, raw: trio.abc.Stream) -> None:
+        while not stream.ended:
+            frame = await stream.receive()
+            self._touch()
+            if isinstance(frame, Data) and frame.data:
+                await send_with_progress(raw, frame.data, self.settings.write_idle_timeout_s)
+                stream.release(len(frame.data))
+        await half_close(raw)
+
+    async def abort(self) -> None:
+        """Cut the viewer's connection so that he sees that the answer is not whole.
+
+        Cancellation: the connection is closed all the same.
+        """
+        self.aborted = True
+        if self.upgraded:
+            await reset_connection(self.viewer.stream)
+        else:
+            await self.viewer.truncate()
+
+
+def refusal_of(error: Exception) -> AdmissionError:
+    """Return the answer that tells a viewer why his exchange failed before an answer's head."""
+    if isinstance(error, AdmissionError):
+        return error
+    if not isinstance(error, StreamError):
+        return AdmissionError(502, "tunnel_lost", "The tunnel was lost before an answer came.")
+    detail = error.detail
+    match error.code:
+        case ErrorCode.ORIGIN_UNREACHABLE:
+            return AdmissionError(502, "origin_unreachable", detail)
+        case ErrorCode.ORIGIN_TIMEOUT:
+            return AdmissionError(504, "origin_timeout", detail)
+        case ErrorCode.ENHANCE_YOUR_CALM:
+            retry = ((b"Retry-After", b"1"),)
+            return AdmissionError(429, "too_many_streams", detail, fields=retry)
+        case ErrorCode.ORIGIN_FAILED | ErrorCode.PROTOCOL_ERROR:
+            return AdmissionError(502, "origin_failed", detail)
+        case _:
+            return AdmissionError(502, "tunnel_lost", detail)

@@ -1,0 +1,338 @@
+"""The gateway, :3002: viewers' connections, the way to their tunnels, and the tunnels' admission.
+
+For each request: read and check the head (http1_viewer), resolve where it goes (routing, the only
+place that reads Host, path and cookie), ask the policy, find the tunnel, run the exchange as a
+child of that tunnel (exchange.py). What fails before an answer's head becomes a page of the
+gateway's own; what fails after it cuts the connection. A handler's error ends its connection and
+nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final, cast
+
+import trio
+from attrs import define, evolve, field
+
+from wormkey import fields, pages, policy, routing
+from wormkey.admission import admit_tunnel
+from wormkey.errors import AdmissionError, ErrorCode, StreamError, TunnelError
+from wormkey.exchange import Exchange, refusal_of
+from wormkey.fields import ViewerFacts
+from wormkey.forwarded import is_trusted
+from wormkey.frames import Fields, ResponseHead
+from wormkey.http1 import Http1Limits, ViewerRequest
+from wormkey.http1_viewer import ViewerConnection
+from wormkey.leavers import Leavers
+from wormkey.node import Node
+from wormkey.registry import gone
+from wormkey.session import SessionState
+from wormkey.transport import peer_address, raw_socket
+from wormkey.tunnel import Tunnel
+
+if TYPE_CHECKING:
+    from wormkey.routes.local import Entry
+
+logger = logging.getLogger(__name__)
+
+DRAIN_GRACE_S: Final = 0.5  # a connection that was accepted but has said nothing may still speak
+RETRIED: Final = frozenset({b"GET", b"HEAD"})  # sent again when a tunnel dies before an answer
+MAX_TRIES: Final = 3
+RETRY_AFTER_S: Final = 5
+
+REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
+
+_LEFT = (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError)
+
+
+@define(eq=False)
+class Gateway:
+    """Serves viewers and tunnels; run() must run beside the connections."""
+
+    node: Node
+    tunnels: set[Tunnel] = field(factory=set)
+    _limits: Http1Limits = field(init=False)
+    _leavers: Leavers = field(factory=Leavers)
+    _idle: set[ViewerConnection] = field(factory=set)
+
+    def __attrs_post_init__(self) -> None:
+        """The limits of a connection are the settings' own."""
+        settings = self.node.settings
+        self._limits = Http1Limits(
+            max_head_bytes=settings.max_head_bytes,
+            max_target_bytes=settings.max_target_bytes,
+            head_timeout_s=settings.head_timeout_s,
+            keep_alive_timeout_s=settings.keep_alive_timeout_s,
+            content_idle_timeout_s=settings.content_idle_timeout_s,
+            write_idle_timeout_s=settings.write_idle_timeout_s,
+        )
+
+    async def run(self) -> None:
+        """Watch for viewers who leave. Cancellation: stops watching."""
+        await self._leavers.run()
+
+    async def drain(self) -> None:
+        """Let nothing new begin: idle connections end, tunnels are told to go when they are done.
+
+        Cancellation: waits only.
+        """
+        for tunnel in list(self.tunnels):
+            tunnel.go_away("the server is shutting down")
+        await trio.sleep(DRAIN_GRACE_S)
+        for viewer in list(self._idle):
+            await viewer.aclose()
+        for tunnel in list(self.tunnels):
+            await tunnel.wait_idle()
+            tunnel.close(ErrorCode.NO_ERROR, "the server is shutting down")
+
+    async def serve_connection(self, stream: trio.SocketStream) -> None:
+        """Serve one connection to its end; never raises but for cancellation.
+
+        Cancellation: the connection is cut.
+        """
+        viewer = ViewerConnection(stream, self._limits)
+        try:
+            while await self._serve_request(viewer):
+                pass
+        except _LEFT:
+            logger.debug("viewer left")
+        except Exception:
+            logger.exception("connection failed")
+        finally:
+            await trio.aclose_forcefully(stream)
+
+    async def _serve_request(self, viewer: ViewerConnection) -> bool:
+        """Answer one request; return whether the connection may carry another."""
+        self._idle.add(viewer)
+        request = None
+        try:
+            request = await viewer.receive_request()
+        except AdmissionError as error:
+            await self.answer_error(viewer, None, error)
+            await viewer.lingering_close()
+            return False
+        finally:
+            self._idle.discard(viewer)
+        if request is None:
+            return False
+        try:
+            if not await self._route(viewer, request):
+                return False
+        except AdmissionError as error:
+            await self.answer_error(viewer, request, error)
+        if viewer.next_cycle():
+            return True
+        await viewer.lingering_close()
+        return False
+
+    # ── routing ───────────────────────────────────────────────────────────────────────────────
+
+    def _facts(self, viewer: ViewerConnection, request: ViewerRequest) -> ViewerFacts:
+        node = self.node
+        peer = peer_address(viewer.stream)
+        host = (fields.get(request.head.fields, b"host") or [b""])[0]
+        trusted = is_trusted(peer, node.settings.trusted_proxies)
+        facts = ViewerFacts(
+            peer=peer,
+            scheme=b"http",
+            authority=host,
+            http_version=request.http_version,
+            trusted=trusted,
+        )
+        return fields.behind_proxy(request.head.fields, facts)
+
+    async def _route(self, viewer: ViewerConnection, request: ViewerRequest) -> bool:
+        """Send a request where it belongs; false when the connection is not HTTP any more."""
+        facts = self._facts(viewer, request)
+        route = routing.resolve(
+            target=request.head.target,
+            host=facts.authority,
+            cookies=fields.get(request.head.fields, b"cookie"),
+            public=self.node.public,
+        )
+        match route:
+            case routing.ToTunnel():
+                return await self._proxy(viewer, request, route, facts)
+            case routing.Reserved(name="health"):
+                await self._answer_text(viewer, b"ok\n")
+            case routing.Reserved(name="tunnel"):
+                await admit_tunnel(self.node, self.tunnels, viewer, request)
+                return False
+            case routing.Redirect(location):
+                await self._redirect(viewer, location)
+            case routing.Misdirected():
+                raise AdmissionError(421, "misdirected", "This server does not serve that host.")
+            case routing.Asterisk():
+                await self._send(viewer, ResponseHead(204, ((b"Allow", b"*"),)), b"")
+            case routing.Home():
+                home, body = pages.render_home()
+                await self._send(viewer, ResponseHead(200, home), body)
+            case _:
+                raise AdmissionError(404, "not_found", "There is nothing here.")
+        return True
+
+    # ── through a tunnel ──────────────────────────────────────────────────────────────────────
+
+    async def _proxy(
+        self,
+        viewer: ViewerConnection,
+        request: ViewerRequest,
+        route: routing.ToTunnel,
+        facts: ViewerFacts,
+    ) -> bool:
+        settings = self.node.settings
+        entry = await self._admit(request, route)
+        facts = evolve(
+            facts,
+            scheme=facts.scheme if facts.trusted else self.node.public.scheme_of(route.authority),
+            authority=route.authority,
+            prefix=route.prefix,
+            shared_origin=route.by != "host",
+        )
+        head = fields.for_tunnel(evolve(request.head, target=route.target), facts)
+        if entry.session.auth_mode != "none":  # the credentials are the gateway's, not the app's
+            kept = tuple(pair for pair in head.fields if pair[0].lower() != b"authorization")
+            head = evolve(head, fields=kept)
+        if request.has_content and head.upgrade:
+            head = evolve(head, upgrade=b"")  # RFC 9110 §7.8: a server may ignore the offer
+        extra: Fields = ()
+        if route.by == "path":
+            extra = ((b"Set-Cookie", routing.route_cookie(route.slug, self.node.public)),)
+        exchange = Exchange(viewer, request, head, facts, settings, self.node.drain, extra)
+        socket = raw_socket(viewer.stream)
+        fd = -1 if socket is None else socket.fileno()
+        with trio.CancelScope() as scope:
+            self._leavers.watch(fd, scope)
+            try:
+                await self._run_exchange(exchange, entry)
+            finally:
+                self._leavers.unwatch(fd)
+        return not (scope.cancelled_caught or exchange.upgraded or exchange.aborted)
+
+    async def _run_exchange(self, exchange: Exchange, entry: Entry) -> None:
+        """Run an exchange to its end, again on a new tunnel where that is safe.
+
+        Raises:
+            AdmissionError: it failed before the answer's head.
+        """
+        hold_until = trio.current_time() + self.node.settings.hold_s
+        while True:
+            tunnel = await self._find_tunnel(entry, hold_until)
+            if exchange.head.upgrade and not tunnel.version:
+                text = "The client at the other end is too old for WebSockets; update it."
+                raise AdmissionError(501, "websocket_unsupported", text)
+            try:
+                await exchange.run(tunnel)
+            except (StreamError, TunnelError, AdmissionError) as error:
+                if exchange.viewer.response_started:
+                    await exchange.abort()
+                    return
+                if entry.ended:
+                    raise gone(entry.session) from error
+                if not self._may_retry(exchange, error):
+                    raise refusal_of(error) from error
+            except _LEFT:
+                if exchange.viewer.response_started:
+                    await exchange.abort()
+                raise
+            else:
+                return
+
+    def _may_retry(self, exchange: Exchange, error: Exception) -> bool:
+        """Whether the origin certainly did nothing yet, or doing it twice is harmless."""
+        if exchange.request.has_content or exchange.tries >= MAX_TRIES:
+            return False
+        if isinstance(error, StreamError):
+            return error.retryable
+        return isinstance(error, TunnelError) and exchange.head.method in RETRIED
+
+    async def _find_tunnel(self, entry: Entry, hold_until: float) -> Tunnel:
+        """Return the session's tunnel, waiting for a client that is away (--hold)."""
+        upstream = entry.upstream
+        if upstream is None and entry.waiting < self.node.settings.max_held_requests:
+            upstream = await entry.wait_upstream(max(0.0, hold_until - trio.current_time()))
+        if entry.ended:
+            raise gone(entry.session)
+        retry = ((b"Retry-After", str(RETRY_AFTER_S).encode()),)
+        if upstream is None:
+            text = "The developer's machine is not connected right now."
+            raise AdmissionError(502, "no_tunnel", text, fields=retry)
+        tunnel = cast("Tunnel", upstream)  # the routes of this process hold nothing else
+        if entry.paused or tunnel.paused:
+            raise AdmissionError(503, "paused", "The owner has paused this page.", fields=retry)
+        return tunnel
+
+    async def _admit(self, request: ViewerRequest, route: routing.ToTunnel) -> Entry:
+        """Return the session's entry if this request may use it now."""
+        node = self.node
+        entry = node.routes.find(route.slug)
+        if entry is None:
+            raise AdmissionError(404, "unknown_session", "No tunnel has this name.")
+        session = entry.session
+        if entry.ended or session.state(node.now()) is not SessionState.LIVE:
+            raise gone(session)
+        credentials = fields.get(request.head.fields, b"authorization")
+        authorization = credentials[0] if len(credentials) == 1 else None
+        authenticated = session.auth_mode == "none" or await node.registry.check_credentials(
+            session, authorization
+        )
+        verdict = policy.admit(
+            session, target=route.target, authenticated=authenticated, active_viewers=0
+        )
+        match verdict:
+            case policy.Challenge():
+                raise AdmissionError(
+                    401,
+                    "credentials_required",
+                    "This page wants a user name and a password.",
+                    fields=(policy.challenge_field(session),),
+                )
+            case policy.Refuse(status, code, message):
+                raise AdmissionError(status, code, message)
+            case policy.Admit():
+                return entry
+
+    # ── answers of the gateway's own ──────────────────────────────────────────────────────────
+
+    async def answer_error(
+        self, viewer: ViewerConnection, request: ViewerRequest | None, error: AdmissionError
+    ) -> None:
+        """Send an error page, or JSON where the viewer prefers it; the connection may go on.
+
+        Cancellation: may leave a partial answer; the caller closes the connection.
+        """
+        accept = fields.get(request.head.fields, b"accept") if request else []
+        page_fields, body = pages.render(
+            status=error.status,
+            code=error.code,
+            message=str(error),
+            request_id=secrets.token_hex(8),
+            accept=b", ".join(accept),
+        )
+        head = ResponseHead(error.status, page_fields + error.fields)
+        logger.debug("refused", extra={"status": error.status, "code": error.code})
+        await self._send(viewer, head, body, close=request is None)
+
+    async def _answer_text(self, viewer: ViewerConnection, body: bytes) -> None:
+        text = (
+            (b"Content-Type", b"text/plain; charset=utf-8"),
+            (b"Content-Length", str(len(body)).encode()),
+            (b"Cache-Control", b"no-store"),
+        )
+        await self._send(viewer, ResponseHead(200, text), body)
+
+    async def _redirect(self, viewer: ViewerConnection, location: bytes) -> None:
+        moved = ((b"Location", location), (b"Content-Length", b"0"))
+        await self._send(viewer, ResponseHead(308, moved), b"")
+
+    async def _send(
+        self, viewer: ViewerConnection, head: ResponseHead, body: bytes, *, close: bool = False
+    ) -> None:
+        reason = REASONS.get(head.status, b"")
+        viewer.write_head(evolve(head, reason=reason), close=close or self.node.drain.draining)
+        viewer.write_content(body)
+        viewer.write_end()
+        await viewer.flush()

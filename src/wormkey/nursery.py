@@ -1,0 +1,230 @@
+"""THE task tree of the daemon. Read this file first.
+
+    process nursery ─ signals ─ reaper ─ leavers ─ control plane (hypercorn, stops by trigger)
+                    ├ accept loop                  ends when the drain begins
+                    └ handler nursery              outlives accept; its deadline is the drain's
+                        ├ viewer connection        one task, keep-alive loop
+                        └ tunnel connection        deadline = session expiry
+                            ├ reader ├ writer ├ keep-alive
+                            └ stream task          one per exchange; also ends with its viewer
+
+Drain, in this order: accept nothing new; idle viewers and tunnels go; those under way finish, or
+are cut at the deadline; the control plane stops last, so that its health says "draining"; then the
+store. A second signal cancels everything. Storage and routing backends are chosen here and
+nowhere else.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import signal
+import sys
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+import trio
+from attrs import frozen
+
+from wormkey import __version__
+from wormkey.control import serve_control
+from wormkey.errors import StoreError
+from wormkey.gateway import Gateway
+from wormkey.listeners import bound_port, listener_url, open_listeners
+from wormkey.node import Node
+from wormkey.notify import Notifier
+from wormkey.registry import Registry
+from wormkey.routes.local import LocalRoutes
+from wormkey.routing import PublicUrl
+from wormkey.scopes import Drain
+from wormkey.store.memory import MemoryStore
+from wormkey.transport import serve_connections
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from wormkey.config import Settings
+    from wormkey.store import Store
+
+logger = logging.getLogger(__name__)
+
+STORE_FILE: Final = "wormkeyd.sqlite3"
+REAP_S: Final = 1.0  # expiry is kept to the second
+SWEEPS_EVERY: Final = 60  # reaps; ended sessions are deleted once a minute
+
+
+@frozen
+class Running:
+    """What a started daemon reports: its real addresses, and its shared parts for tests."""
+
+    control_url: str
+    gateway_url: str
+    node: Node
+
+
+@asynccontextmanager
+async def open_store(settings: Settings) -> AsyncIterator[Store]:
+    """Open the store that the settings choose; close it at the end.
+
+    Raises:
+        StoreError: it cannot be opened.
+    """
+    store: Store
+    if settings.store == "memory":
+        store = MemoryStore()
+    else:
+        # Lazy: sqlite3 costs start-up time and memory that --store memory does not need.
+        from wormkey.store.sqlite import open_sqlite  # noqa: PLC0415
+
+        store = await open_sqlite(settings.state_dir / STORE_FILE)
+    try:
+        yield store
+    finally:
+        with trio.move_on_after(settings.close_timeout_s, shield=True):
+            await store.aclose()
+
+
+async def serve(
+    settings: Settings, *, task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Run the daemon until a signal (or the node's drain) ends it.
+
+    Raises:
+        OSError: an address cannot be listened at.
+        ConfigError: the settings do not fit together.
+        StoreError: the store cannot be opened.
+
+    Cancellation: everything is cut, nothing drained.
+    """
+    async with open_store(settings) as store:
+        control = await open_listeners(settings.control, user_timeout_s=settings.close_timeout_s)
+        try:
+            gateway = await open_listeners(settings.gateway)
+        except BaseException:
+            _close(control)
+            raise
+        try:
+            node = await _assemble(settings, store, bound_port(gateway))
+            await _run(node, control, gateway, task_status)
+        finally:
+            _close(control)
+            _close(gateway)
+
+
+def _close(listeners: list[trio.SocketListener]) -> None:
+    for listener in listeners:
+        listener.socket.close()
+
+
+async def _assemble(settings: Settings, store: Store, gateway_port: int | None) -> Node:
+    routes = LocalRoutes()
+    registry = Registry(store, routes, _now, settings)
+    await registry.load()
+    return Node(
+        settings=settings,
+        registry=registry,
+        routes=routes,
+        public=PublicUrl.parse(settings.public_url_at(gateway_port)),
+        edge_url=settings.edge_url_at(gateway_port),
+        now=_now,
+        drain=Drain(),
+        version=__version__,
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def _run(
+    node: Node,
+    control: list[trio.SocketListener],
+    gateway: list[trio.SocketListener],
+    task_status: trio.TaskStatus[Running],
+) -> None:
+    settings, drain = node.settings, node.drain
+    running = Running(listener_url(control, "http"), listener_url(gateway, "http"), node)
+    viewers = Gateway(node)
+    stop_control = trio.Event()
+    notifier = Notifier.from_environment()
+    async with trio.open_nursery() as process:
+        process.start_soon(_watch_signals, drain, process.cancel_scope)
+        process.start_soon(_reap, node)
+        process.start_soon(viewers.run)
+        control_ended = trio.Event()
+        await process.start(_control, node, control, stop_control, control_ended)
+        async with trio.open_nursery() as handlers:
+            accepting = trio.CancelScope()
+            process.start_soon(_accept, accepting, viewers, gateway, handlers)
+            await _announce(running, notifier)
+            task_status.started(running)
+            await drain.wait()
+            logger.info("draining", extra={"timeout_s": settings.drain_timeout_s})
+            notifier.stopping("draining")
+            accepting.cancel(reason="the daemon drains")
+            _close(gateway)
+            handlers.cancel_scope.deadline = trio.current_time() + settings.drain_timeout_s
+            await viewers.drain()
+        stop_control.set()
+        with trio.move_on_after(
+            2 * settings.close_timeout_s
+        ):  # hypercorn's own bound is half of it
+            await control_ended.wait()
+        process.cancel_scope.cancel(reason="the daemon stops")
+    logger.info("stopped")
+
+
+async def _control(
+    node: Node,
+    listeners: list[trio.SocketListener],
+    stop: trio.Event,
+    ended: trio.Event,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    await serve_control(node, listeners, stop.wait, task_status=task_status)
+    ended.set()
+
+
+async def _accept(
+    scope: trio.CancelScope,
+    viewers: Gateway,
+    listeners: list[trio.SocketListener],
+    handlers: trio.Nursery,
+) -> None:
+    limit = viewers.node.settings.max_connections
+    with scope:
+        await serve_connections(listeners, viewers.serve_connection, handlers, limit=limit)
+
+
+async def _announce(running: Running, notifier: Notifier) -> None:
+    token = await running.node.registry.ensure_first_token()
+    if token is not None:
+        # Standard output, once: a log would keep the secret.
+        sys.stdout.write(f"wormkey login {running.control_url} --token {token}\n")
+        sys.stdout.flush()
+    extra = {"control": running.control_url, "gateway": running.gateway_url}
+    logger.info("ready", extra=extra)
+    notifier.ready(f"control={running.control_url} gateway={running.gateway_url}")
+
+
+async def _watch_signals(drain: Drain, scope: trio.CancelScope) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            logger.info("signal", extra={"signal": signal.Signals(number).name})
+            if drain.draining:
+                scope.cancel(reason="a second signal")
+            drain.start()
+
+
+async def _reap(node: Node) -> None:
+    """End sessions whose time is over; forget those that ended long ago."""
+    for count in itertools.count(1):
+        await trio.sleep(REAP_S)
+        try:
+            node.registry.expire(node.now())
+            if count % SWEEPS_EVERY == 0:
+                await node.registry.sweep(node.now())
+        except StoreError as error:
+            logger.warning("sweep failed", extra={"reason": str(error)})
