@@ -7,39 +7,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import trio
 import trio.testing
-from attrs import define, evolve
+from attrs import evolve
 
-from wormkey.errors import ErrorCode, TunnelError
+from tests.support.sessions import FakeUpstream
 from wormkey.routes.local import LocalRoutes
 from wormkey.session import Session
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
-
-
-@define(eq=False)
-class FakeUpstream:
-    """An upstream that only remembers."""
-
-    version: int = 1
-    paused: bool = False
-    closed: ErrorCode | None = None
-
-    @property
-    def nursery(self) -> trio.Nursery:
-        """Raise: nothing runs here."""
-        raise self.lost()
-
-    def lost(self) -> TunnelError:
-        """Return the error."""
-        return TunnelError("lost")
-
-    def open_stream(self, head: object, *, end_stream: bool) -> object:
-        """Raise: nothing runs here."""
-        raise self.lost()
-
-    def close(self, code: ErrorCode, detail: str = "") -> None:
-        """Remember the code."""
-        self.closed = code
 
 
 def session(slug: str = "demo", number: int = 1) -> Session:

@@ -1,0 +1,179 @@
+"""The registry's locks: session and owner tokens, viewers' credentials, access tokens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.sessions import START, Daemon, basic, refusal
+from wormkey import policy, registry
+from wormkey.config import Settings
+from wormkey.errors import AdmissionError, ConfigError, StoreError
+from wormkey.registry import LOCAL_TOKEN_FILE
+from wormkey.session import SessionState
+from wormkey.store.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Daemon:
+    """Give an empty daemon in token mode."""
+    return Daemon(Settings(state_dir=tmp_path / "state", access="token"))
+
+
+# ── who may do what ─────────────────────────────────────────────────────────────────────────
+
+
+async def test_no_other_token_opens_anything(daemon: Daemon) -> None:
+    """Missing, empty, null, cut, mixed up, another session's: refused, and nothing changes."""
+    mine, other = await daemon.create(), await daemon.create()
+    mine_secret = mine.session_token.partition(".")[2]
+    wrong = [
+        None,
+        b"",
+        b"null",
+        b".",
+        b"undefined",
+        mine_secret.encode(),
+        mine.session_token[:-1].encode(),
+        f"{other.session.slug}.{mine_secret}".encode(),
+        f"{mine.session.slug}.".encode(),
+        f"{mine.session.slug}.{mine.owner_token}".encode(),
+        other.session_token.encode(),
+        other.owner_token.encode(),
+        mine.session.session_token_digest,
+        mine.session.session_token_digest.hex().encode(),
+    ]
+    check = daemon.registry
+    for token in wrong:
+        assert refusal(check.authorize, mine.session.session_id, token)[0] == 401
+        assert refusal(check.authorize_owner, mine.session.slug, token)[0] == 401
+        if token != other.session_token.encode():
+            assert refusal(check.authenticate_tunnel, token)[0] == 401
+    assert mine.session.state(daemon.clock()) is SessionState.LIVE
+
+
+async def test_unknown_session_is_said_only_to_who_shows_a_token(daemon: Daemon) -> None:
+    """Without a token there is no difference to see."""
+    for call in (daemon.registry.authorize, daemon.registry.authorize_owner):
+        assert refusal(call, "nobody", None)[0] == 401
+        assert refusal(call, "nobody", b"x") == (404, "unknown_session")
+
+
+@pytest.mark.parametrize("password", [None, "chosen"])
+async def test_viewers_need_user_and_password(daemon: Daemon, password: str | None) -> None:
+    """Generated or chosen, only the right pair opens, the second time too."""
+    made = await daemon.create(auth_mode="basic", username="worm", password=password)
+    right = basic(f"worm:{made.password}")
+    check = daemon.registry.check_credentials
+    for _ in range(2):
+        assert await check(made.session, right)
+        for wrong in (None, b"", b"Basic", basic("worm:"), basic("worm:no"), basic(":chosen")):
+            assert not await check(made.session, wrong)
+    open_session = (await daemon.create()).session
+    assert not await check(open_session, right)
+
+
+async def test_chosen_password_is_hashed_once_for_many_requests(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A browser repeats its credentials with every request; only the first costs a hash."""
+    made = await daemon.create(auth_mode="basic", username="worm", password="chosen")
+    hashed = []
+    monkeypatch.setattr(
+        policy, "check_basic", lambda *args: hashed.append(args) or args[1] == basic("worm:chosen")
+    )
+    check = daemon.registry.check_credentials
+    assert [await check(made.session, basic("worm:chosen")) for _ in range(3)] == [True] * 3
+    assert len(hashed) == 1
+    assert not await check(made.session, basic("worm:guess"))
+    assert len(hashed) == 2
+    await daemon.registry.close(made.session)
+    await check(made.session, basic("worm:chosen"))
+    assert len(hashed) == 3
+
+
+async def test_guessers_do_not_queue_without_bound(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond the bound a check answers 429 with Retry-After at once."""
+    made = await daemon.create(auth_mode="basic", username="worm", password="chosen")
+    monkeypatch.setattr(registry, "MAX_WAITING_HASHES", 0)
+    with pytest.raises(AdmissionError) as caught:
+        await daemon.registry.check_credentials(made.session, basic("worm:guess"))
+    assert caught.value.status == 429
+    assert caught.value.fields[0][0] == b"Retry-After"
+
+
+# ── access tokens ───────────────────────────────────────────────────────────────────────────
+
+
+async def test_access_token_is_checked_by_its_whole_text(daemon: Daemon) -> None:
+    """Right until revoked; missing, empty, cut and unknown ones are refused."""
+    token = (await daemon.registry.add_access_token("laptop")).encode()
+    daemon.clock.pass_s(5)
+    assert await daemon.registry.check_access(token) == "laptop"
+    (known,) = await daemon.store.list_access_tokens()
+    assert (known.created_at, known.last_used_at) == (START, daemon.clock())
+    for wrong in (None, b"", token[:-1], token + b"x", b"laptop", b"null"):
+        assert await daemon.registry.check_access(wrong) is None
+    await daemon.store.revoke_access_token("laptop")
+    assert await daemon.registry.check_access(token) is None
+
+
+async def test_check_survives_a_store_that_cannot_note_the_use(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk does not lock the operator out."""
+    token = (await daemon.registry.add_access_token("laptop")).encode()
+
+    async def fail(*_args: object) -> None:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(MemoryStore, "touch_access_token", fail)
+    assert await daemon.registry.check_access(token) == "laptop"
+
+
+@pytest.mark.parametrize("name", ["", "-a", "a b", "a\n", "x" * 65, "ä"])
+async def test_odd_token_names_are_refused(daemon: Daemon, name: str) -> None:
+    """Names go into lists and logs: plain characters only."""
+    with pytest.raises(ConfigError, match="token name"):
+        await daemon.registry.add_access_token(name)
+
+
+async def test_token_names_are_not_reused(daemon: Daemon) -> None:
+    """One clear sentence, and the first token still works."""
+    token = (await daemon.registry.add_access_token("laptop")).encode()
+    with pytest.raises(ConfigError, match="laptop"):
+        await daemon.registry.add_access_token("laptop")
+    assert await daemon.registry.check_access(token) == "laptop"
+
+
+async def test_first_start_in_token_mode_makes_one_token(daemon: Daemon) -> None:
+    """It works, lies in a private file for the same user, and is made once."""
+    token = await daemon.registry.ensure_first_token()
+    assert token is not None
+    assert await daemon.registry.check_access(token.encode()) == "first"
+    path = daemon.settings.state_dir / LOCAL_TOKEN_FILE
+    assert path.read_text().strip() == token
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert await daemon.registry.ensure_first_token() is None
+
+
+async def test_open_mode_makes_no_token(tmp_path: Path) -> None:
+    """Nothing to do, nothing written."""
+    daemon = Daemon(Settings(state_dir=tmp_path / "state", access="open"))
+    assert await daemon.registry.ensure_first_token() is None
+    assert not (tmp_path / "state").exists()
+
+
+async def test_first_token_that_cannot_be_written_is_not_kept(tmp_path: Path) -> None:
+    """The next start makes it anew; the sentence names the file."""
+    (tmp_path / "state").write_text("")
+    daemon = Daemon(Settings(state_dir=tmp_path / "state", access="token"))
+    with pytest.raises(StoreError, match=LOCAL_TOKEN_FILE):
+        await daemon.registry.ensure_first_token()
+    assert await daemon.store.list_access_tokens() == []
