@@ -1,0 +1,56 @@
+"""A connection of http1_viewer.py or http1_origin.py over memory, and one over TCP."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import trio
+import trio.testing
+from attrs import field, frozen
+
+from tests.support.link import Link
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+Memory = trio.StapledStream[trio.testing.MemorySendStream, trio.testing.MemoryReceiveStream]
+
+
+def memory_stream() -> Memory:
+    """A stream whose peer is the test."""
+    return trio.StapledStream(trio.testing.MemorySendStream(), trio.testing.MemoryReceiveStream())
+
+
+@frozen
+class MemoryPeer:
+    """The far end of a stream in memory: puts octets in, takes octets out."""
+
+    stream: Memory = field(factory=memory_stream)
+
+    def send(self, octets: bytes) -> None:
+        """Let the connection receive these octets."""
+        self.stream.receive_stream.put_data(octets)
+
+    def send_eof(self) -> None:
+        """Let the connection receive the end."""
+        self.stream.receive_stream.put_eof()
+
+    def take(self) -> bytes:
+        """Return what the connection has sent since the last look."""
+        try:
+            return bytes(self.stream.send_stream.get_data_nowait())
+        except trio.WouldBlock:
+            return b""
+
+
+@asynccontextmanager
+async def tcp_pair() -> AsyncIterator[tuple[trio.SocketStream, Link]]:
+    """Our end and the peer's end of a TCP connection on loopback, closed at the end."""
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener:
+        theirs = await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1])
+        ours = await listener.accept()
+    link = Link(theirs)
+    async with ours, theirs:
+        yield ours, link
