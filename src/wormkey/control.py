@@ -87,6 +87,8 @@ def _configure(node: Node, listeners: Sequence[trio.SocketListener]) -> tuple[Co
             # the shutdown. The kernel ends such a connection for us.
             timeout_ms = round(node.settings.close_timeout_s * 1000)
             listener.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout_ms)
+    # The HTTP/2 parser would write every field of a refused request at level debug, secrets too.
+    logging.getLogger("hpack").setLevel(logging.WARNING)
     descriptors = [os.dup(listener.socket.fileno()) for listener in listeners]
     config = Config()
     config.bind = [f"fd://{descriptor}" for descriptor in descriptors]

@@ -1,0 +1,159 @@
+"""The control plane's calls on a real socket: what each answers, and to whom."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.plane import BODY, EDGE, PUBLIC, Plane, open_plane
+from tests.support.sessions import HOUR_S, FakeUpstream
+from wormkey.errors import ErrorCode
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+
+@pytest.fixture
+async def plane(tmp_path: Path) -> AsyncIterator[Plane]:
+    """Give a control plane in open mode."""
+    async with open_plane(tmp_path) as opened:
+        yield opened
+
+
+async def test_state_calls(plane: Plane) -> None:
+    """Alive, healthy, ready; 503 on ready and on creation once draining, health stays."""
+    assert await plane.call("GET", "/") == (200, {"status": "control plane alive"})
+    for target in ("/health", "/ready"):
+        answer = await plane.answer("GET", target)
+        assert (answer.status, answer.data) == (200, b"ok")
+        assert (await plane.answer("HEAD", target)).data == b""
+    plane.node.drain.start()
+    assert (await plane.answer("GET", "/health")).status == 200
+    assert (await plane.answer("GET", "/ready")).status == 503
+    status, error = await plane.call("POST", "/sessions", body=BODY)
+    assert (status, error["code"]) == (503, "draining")
+
+
+async def test_create_answers_everything_a_client_needs(plane: Plane) -> None:
+    """All members of the interface, with URLs that carry the right secrets."""
+    made = await plane.create()
+    slug = made["slug"]
+    assert set(made) == {
+        *("sessionId", "slug", "publicUrl", "ownerUrl", "overlayScriptUrl", "edgeUrl"),
+        *("sessionToken", "expiresAt"),
+    }
+    assert made["publicUrl"] == f"{PUBLIC}/s/{slug}"
+    assert made["overlayScriptUrl"] == f"{PUBLIC}/.wormkey/overlay.js?slug={slug}"
+    assert made["edgeUrl"] == EDGE
+    assert made["ownerUrl"].startswith(f"{PUBLIC}/.wormkey/owner?slug={slug}&token=")
+    registry = plane.node.registry
+    session = registry.authenticate_tunnel(made["sessionToken"].encode())
+    owner_token = made["ownerUrl"].rpartition("=")[2]
+    assert registry.authorize_owner(slug, owner_token.encode()) == session
+    assert datetime.fromisoformat(made["expiresAt"]) == plane.daemon.clock() + timedelta(days=1)
+    assert made["expiresAt"].endswith("Z")
+
+
+async def test_basic_sessions_tell_their_credentials_once(plane: Plane) -> None:
+    """Generated or chosen, they stand in the answer to the creation and nowhere else."""
+    generated = await plane.create(authMode="basic")
+    assert generated["username"] == "worm"
+    assert len(generated["password"]) >= 22
+    chosen = await plane.create(authMode="basic", username="ann", password="chosen-canary")
+    assert (chosen["username"], chosen["password"]) == ("ann", "chosen-canary")
+    for made in (generated, chosen):
+        answer = await plane.answer(
+            "GET", f"/sessions/{made['sessionId']}", token=made["sessionToken"]
+        )
+        assert answer.status == 200
+        assert made["password"].encode() not in answer.data
+
+
+async def test_session_is_read_by_its_tokens_only(plane: Plane) -> None:
+    """Session and owner token read it, without any secret in the answer; no other does."""
+    made, other = await plane.create(), await plane.create()
+    target = f"/sessions/{made['sessionId']}"
+    owner_token = made["ownerUrl"].rpartition("=")[2]
+    for token in (made["sessionToken"], owner_token):
+        status, shown = await plane.call("GET", target, token=token)
+        assert (status, shown["slug"], shown["port"]) == (200, made["slug"], 5173)
+        text = json.dumps(shown)
+        assert owner_token not in text
+        assert made["sessionToken"].partition(".")[2] not in text
+    for token in (None, "x", other["sessionToken"]):
+        for method in ("GET", "DELETE"):
+            answer = await plane.answer(method, target, token=token)
+            assert answer.status == 401
+            assert answer.head.get(b"WWW-Authenticate") == b"Bearer"
+    assert len(plane.daemon.routes) == 2
+
+
+async def test_delete_closes_tunnel_and_session(plane: Plane) -> None:
+    """The tunnel ends at once; a second call is fine; the session shows as closed."""
+    made = await plane.create()
+    tunnel = FakeUpstream()
+    plane.daemon.routes.attach(made["slug"], tunnel)
+    target = f"/sessions/{made['sessionId']}"
+    for _ in range(2):
+        assert await plane.call("DELETE", target, token=made["sessionToken"]) == (200, {"ok": True})
+    assert tunnel.closed is ErrorCode.SESSION_CLOSED
+    _, shown = await plane.call("GET", target, token=made["sessionToken"])
+    assert shown["closed"] is True
+    assert shown["closedAt"] is not None
+
+
+async def test_by_slug_shows_nothing_but_the_public_part(plane: Plane) -> None:
+    """Anyone may ask; exactly the members of the interface; available while a tunnel is there."""
+    made = await plane.create()
+    target = f"/sessions/by-slug/{made['slug']}"
+    status, shown = await plane.call("GET", target)
+    assert status == 200
+    assert set(shown) == {
+        *("sessionId", "slug", "publicUrl", "expiresAt", "createdAt", "authMode"),
+        *("closed", "available"),
+    }
+    assert (shown["closed"], shown["available"]) == (False, False)
+    plane.daemon.routes.attach(made["slug"], FakeUpstream())
+    assert (await plane.call("GET", target))[1]["available"] is True
+    plane.daemon.clock.pass_s(24 * HOUR_S)
+    shown = (await plane.call("GET", target))[1]
+    assert (shown["closed"], shown["available"]) == (True, False)
+    assert (await plane.call("GET", "/sessions/by-slug/nobody"))[0] == 404
+
+
+async def test_only_the_owner_closes_by_slug(plane: Plane) -> None:
+    """The tunnel's own token is refused."""
+    made = await plane.create()
+    target = f"/sessions/by-slug/{made['slug']}/close"
+    for token in (None, made["sessionToken"]):
+        assert (await plane.call("POST", target, token=token))[0] == 401
+    assert (await plane.call("GET", f"/sessions/by-slug/{made['slug']}"))[1]["closed"] is False
+    owner_token = made["ownerUrl"].rpartition("=")[2]
+    assert await plane.call("POST", target, token=owner_token) == (200, {"ok": True})
+    assert (await plane.call("GET", f"/sessions/by-slug/{made['slug']}"))[1]["closed"] is True
+
+
+async def test_taken_name_is_409(plane: Plane) -> None:
+    """The name stays with the first."""
+    assert (await plane.create(name="demo"))["slug"] == "demo"
+    status, error = await plane.call("POST", "/sessions", body=BODY | {"name": "demo"})
+    assert (status, error["code"]) == (409, "name_taken")
+
+
+async def test_token_mode_needs_an_access_token(tmp_path: Path) -> None:
+    """Missing, wrong, revoked and session tokens create nothing; a valid one does."""
+    async with open_plane(tmp_path, access="token") as plane:
+        token = await plane.node.registry.add_access_token("laptop")
+        status, made = await plane.call("POST", "/sessions", token=token, body=BODY)
+        assert status == 201
+        for wrong in (None, "", token[:-1], made["sessionToken"]):
+            answer = await plane.answer("POST", "/sessions", token=wrong, content=b"{}")
+            assert answer.status == 401
+            assert answer.head.get(b"WWW-Authenticate") == b"Bearer"
+        await plane.daemon.store.revoke_access_token("laptop")
+        assert (await plane.call("POST", "/sessions", token=token, body=BODY))[0] == 401
+        assert len(plane.daemon.routes) == 1
