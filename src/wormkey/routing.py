@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from attrs import Factory, field, frozen
 
-from wormkey.cookies import values_of
+from wormkey.cookies import reaches, values_of
 from wormkey.errors import ConfigError
 from wormkey.grammar import split_authority
 
@@ -52,7 +52,7 @@ class PublicUrl:
         """
         found = _URL.fullmatch(text.strip())
         parts = split_authority(_ascii_host(found[2])) if found else None
-        if found is None or parts is None:
+        if found is None or parts is None or b".." in parts[0] or parts[0][:1] == b".":
             msg = f"{text!r} is no public URL: write https://example.com or http://host:3002"
             raise ConfigError(msg)
         scheme = found[1].lower().encode()
@@ -72,13 +72,13 @@ class PublicUrl:
     def scheme_of(self, authority: bytes) -> bytes:
         """Return the scheme a viewer used to get to ``authority``, as far as the operator says.
 
-        The public URL's own for its host and the names under it, whoever ends TLS there; for
-        other names of this machine plain http, which is what the gateway itself speaks.
+        The public URL's own for its host and the names under it, whoever ends TLS there; plain
+        http, which is what the gateway itself speaks, for other names of this machine and for
+        another port. A missing port says nothing: some proxies leave it out of Host.
         """
-        parts = split_authority(authority)
-        name = parts[0].lower().removesuffix(b".") if parts else b""
-        public = name == self.host or name.endswith(b"." + self.host)
-        return self.scheme if public else b"http"
+        name, port = split_authority(authority) or (b"", None)
+        public = reaches(name.lower().removesuffix(b"."), self.host)
+        return self.scheme if public and port in (None, self.port) else b"http"
 
     def __str__(self) -> str:
         """Return the URL without a path."""
@@ -188,21 +188,6 @@ def public_url_of(slug: str, public: PublicUrl, routing: str) -> str:
     if not by_host:
         return f"{public}/s/{slug}"
     return f"{public.scheme.decode()}://{public.spell(slug.encode()).decode()}"
-
-
-def scheme_of(authority: bytes, public: PublicUrl) -> bytes:
-    """Return the scheme that a viewer of this authority used, as far as the gateway can tell.
-
-    Viewers of the public URL, or of a name under it, used its scheme: whatever ends TLS in front
-    of this gateway stands there. Anyone else came to this plain listener directly.
-    """
-    parts = split_authority(authority)
-    if parts is None:
-        return b"http"
-    name, port = parts[0].lower().removesuffix(b"."), parts[1]
-    ours = name == public.host or name.endswith(b"." + public.host)
-    same_port = (_DEFAULT_PORTS[public.scheme] if port is None else port) == public.port
-    return public.scheme if ours and same_port else b"http"
 
 
 def route_cookie_name(public: PublicUrl) -> bytes:

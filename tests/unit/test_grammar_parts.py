@@ -104,6 +104,15 @@ def test_sound_heads_come_out_of_a_tunnel() -> None:
     grammar.check_tunnel_response(ResponseHead(204, ((b"Content-Length", b"5"),), b"No Content"))
 
 
+@given(name=tokens, value=values)
+def test_tokens_and_values_are_what_they_say(name: bytes, value: bytes) -> None:
+    """The predicates take every token and clean value, and nothing with a line's end."""
+    assert grammar.is_token(name)
+    assert grammar.is_field_value(value)
+    assert not grammar.is_token(name + b"\n")
+    assert not grammar.is_field_value(value + b"\r\n")
+
+
 # ── predicates ────────────────────────────────────────────────────────────────────────────────
 @pytest.mark.parametrize(
     ("text", "host", "port"),
