@@ -117,6 +117,12 @@ ERRORS: Final[Mapping[str, ErrorPage]] = MappingProxyType(
             "The owner protects this tunnel with credentials.",
             "Reload and enter those that came with the link.",
         ),
+        "unauthorized": ErrorPage(
+            401,
+            "The token is not valid",
+            "The request bears no token, or one that opens nothing here.",
+            "Use the token that came with the session.",
+        ),
         "forbidden": ErrorPage(
             403,
             "This is not allowed",
@@ -135,7 +141,7 @@ ERRORS: Final[Mapping[str, ErrorPage]] = MappingProxyType(
             "The owner ended your visit to this tunnel.",
             "Ask the owner if this was a mistake.",
         ),
-        "blocked_path": ErrorPage(
+        "path_blocked": ErrorPage(
             403,
             "This path is blocked",
             "The owner keeps this part of the app to the local machine.",
