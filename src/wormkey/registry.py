@@ -313,10 +313,13 @@ class Registry:
         Raises:
             ConfigError: the name is off the grammar or in use.
         """
+        token = _new_access_token()
+        await self._put_access_token(name, token)
+        return token
+
+    async def _put_access_token(self, name: str, token: str) -> None:
         if _TOKEN_NAME.match(name) is None:
             raise ConfigError(f"token name {name!r}: use 1 to 64 letters, digits and . _ @ -")
-        # The prefix tells secret scanners what it is and keeps a leading - off command lines.
-        token = f"wk_{secrets.token_urlsafe(SECRET_BYTES)}"
         try:
             await self.store.add_access_token(name, digest_of(token.encode("ascii")), self.now())
         except TokenNameTakenError:
@@ -324,7 +327,6 @@ class Registry:
                 f"a token named {name} exists; revoke it first or choose another name"
             ) from None
         log.info("access token created", extra={"token_name": name})
-        return token
 
     async def check_access(self, bearer: bytes | None) -> str | None:
         """Return the name of the access token presented; None denies.
@@ -356,16 +358,23 @@ class Registry:
         """
         if self.settings.access != "token" or await self.store.list_access_tokens():
             return None
-        token = await self.add_access_token(FIRST_TOKEN_NAME)
+        token = _new_access_token()
         path = self.settings.state_dir / LOCAL_TOKEN_FILE
         try:
+            # Before the store: a crash between the two leaves a stale file, written anew by the
+            # next start, and not a token that nobody has.
             write_private(path, token + "\n")
         except OSError as error:
-            await self.store.revoke_access_token(FIRST_TOKEN_NAME)
             raise StoreError(
                 f"cannot write {path}: {error.strerror}; make it writable or set --state-dir"
             ) from error
+        await self._put_access_token(FIRST_TOKEN_NAME, token)
         return token
+
+
+def _new_access_token() -> str:
+    # The prefix tells secret scanners what it is and keeps a leading - off command lines.
+    return f"wk_{secrets.token_urlsafe(SECRET_BYTES)}"
 
 
 def gone(session: Session) -> AdmissionError:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+from hypercorn.trio import serve as hypercorn_serve
 
 from tests.support.plane import BODY, Plane, open_plane
 from tests.support.viewer import open_viewer
@@ -119,7 +120,6 @@ async def test_fault_inside_hypercorn_restarts_it(
 ) -> None:
     """The listeners survive: the next connection is served by a fresh server."""
     monkeypatch.setattr(control, "RESTART_PAUSE_S", 0.0)
-    really_serve = control.serve
     fault, restarted = trio.Event(), trio.Event()
     runs = 0
 
@@ -128,9 +128,9 @@ async def test_fault_inside_hypercorn_restarts_it(
         runs += 1
         if runs > 1:
             restarted.set()
-            return await really_serve(*args, **kwargs)
+            return await hypercorn_serve(*args, **kwargs)
         async with trio.open_nursery() as nursery:
-            await nursery.start(partial(really_serve, *args, **_without_status(kwargs)))
+            await nursery.start(partial(hypercorn_serve, *args, **_without_status(kwargs)))
             kwargs["task_status"].started()
             await fault.wait()
             raise RuntimeError("a bug of theirs")

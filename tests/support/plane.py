@@ -69,7 +69,8 @@ class Plane:
         self, method: str, target: str, *, token: str | None = None, body: object = None
     ) -> tuple[int, Any]:
         """Make one call; return status and JSON."""
-        content, fields = None, ()
+        content: bytes | None = None
+        fields: tuple[tuple[bytes, bytes], ...] = ()
         if body is not None:
             content = json.dumps(body).encode()
             fields = ((b"Content-Type", b"application/json"),)

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     import trio
 
+    from wormkey.frames import RequestHead
+    from wormkey.routes import UpstreamStream
+
 START = datetime(2030, 1, 1, tzinfo=UTC)
 HOUR_S = 3600
 
@@ -42,7 +45,7 @@ class FakeUpstream:
         """Return the error."""
         return TunnelError("lost")
 
-    def open_stream(self, head: object, *, end_stream: bool) -> object:
+    def open_stream(self, head: RequestHead, *, end_stream: bool) -> UpstreamStream:
         """Raise: nothing runs here."""
         raise self.lost()
 

@@ -82,10 +82,13 @@ async def test_chosen_password_is_hashed_once_for_many_requests(
 ) -> None:
     """A browser repeats its credentials with every request; only the first costs a hash."""
     made = await daemon.create(auth_mode="basic", username="worm", password="chosen")
-    hashed = []
-    monkeypatch.setattr(
-        policy, "check_basic", lambda *args: hashed.append(args) or args[1] == basic("worm:chosen")
-    )
+    hashed: list[bytes] = []
+
+    def check_basic(_session: Session, authorization: bytes) -> bool:
+        hashed.append(authorization)
+        return authorization == basic("worm:chosen")
+
+    monkeypatch.setattr(policy, "check_basic", check_basic)
     check = daemon.registry.check_credentials
     assert [await check(made.session, basic("worm:chosen")) for _ in range(3)] == [True] * 3
     assert len(hashed) == 1

@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -28,7 +28,7 @@ NOW = datetime(2030, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 
 
-def session(number: int, **changes: object) -> Session:
+def session(number: int, **changes: Any) -> Session:
     """Return a session whose every member differs from the defaults."""
     whole = Session(
         session_id=f"id-{number}",

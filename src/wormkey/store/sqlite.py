@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FILE_NAME: Final = "wormkeyd.sqlite3"
 APPLICATION_ID: Final = 0x576F726D  # "Worm": tells file(1) and us that the file is ours
 BUSY_TIMEOUT_S: Final = 5.0  # another process's write takes milliseconds
 CLOSE_TIMEOUT_S: Final = 10.0
