@@ -137,6 +137,11 @@ class Origin:
         """How many connections have not ended."""
         return sum(not connection.closed.is_set() for connection in self.connections)
 
+    @property
+    def sent_bytes(self) -> int:
+        """How many bytes the kernel took from all connections."""
+        return sum(connection.sent_bytes for connection in self.connections)
+
     async def wait_connections(self, count: int) -> None:
         """Wait until this many connections have been made since the start."""
         async with self._news:

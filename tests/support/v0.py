@@ -74,6 +74,7 @@ class V0Client:
     opened: dict[int, Frame] = field(factory=dict)  # the OPEN_STREAM of every stream so far
     content: dict[int, bytearray] = field(factory=dict)
     cancelled: list[int] = field(factory=list)
+    ended: trio.Event = field(factory=trio.Event)
     _scopes: dict[int, trio.CancelScope] = field(factory=dict)
     _pongs: int = 0
     _news: trio.Condition = field(factory=trio.Condition)
@@ -88,6 +89,7 @@ class V0Client:
             try:
                 frame = Frame.decode(await self.socket.get_message())
             except trio_websocket.ConnectionClosed:
+                self.ended.set()
                 return
             if frame is not None:
                 await self._take(frame)

@@ -1,0 +1,96 @@
+"""The client keeps its URL: it comes back by itself, and stops only when it is refused for good."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from tests.support.origin import Connection, each_request
+from tests.support.world import Connected, Disconnected, World, open_world
+from wormkey.client import Exchange
+from wormkey.errors import ErrorCode
+
+if TYPE_CHECKING:
+    from tests.support.messages import Request
+
+
+async def test_a_client_that_lost_its_tunnel_is_back_with_the_same_url() -> None:
+    """The first try comes within 250 ms of the loss; requests meanwhile wait and are served."""
+    async with open_world() as world:
+        client = world.client
+        assert client is not None
+        for number in range(2, 6):
+            _drop_tunnel(world)
+            await client.wait(Disconnected, number - 1)
+            lost_at = trio.current_time()
+            assert (await world.exchange()).data == b"hello"
+            await client.wait(Connected, number)
+            assert trio.current_time() - lost_at < 1.5
+        assert client.error is None
+
+
+def _drop_tunnel(world: World) -> None:
+    """End the tunnel at the gateway as a lost connection does."""
+    entry = world.node.routes.find(world.slug)
+    assert entry is not None
+    assert entry.upstream is not None
+    entry.upstream.close(ErrorCode.NO_ERROR, "the test drops the tunnel")
+
+
+@pytest.mark.parametrize("token", ["SLUG.wrong", "made-up-11-aaaaaaaa.whatever"])
+async def test_a_rejected_token_stops_the_client(token: str) -> None:
+    """401 is for good: no retry, and an error that says so."""
+    async with open_world(client=False) as world:
+        client = await world.start_client(token=token.replace("SLUG", world.slug))
+        await client.ended.wait()
+        assert getattr(client.error, "status", None) == 401
+        assert getattr(client.error, "retryable", None) is False
+        assert client.count(Connected) == 0
+
+
+async def test_a_gateway_that_is_away_is_tried_again() -> None:
+    """Nobody listening is no reason to give up; the wait between tries is bounded by 10 s."""
+    async with open_world(client=False) as world:
+        where, world.gateway = world.gateway, ("127.0.0.1", world.control[1])
+        client = await world.start_client()
+        world.gateway = where
+        await client.wait(Disconnected, 2)
+        waits = [event.retry_in_s for event in client.events if isinstance(event, Disconnected)]
+        assert all(0 <= wait <= 10 for wait in waits)
+        assert not client.ended.is_set()
+
+
+async def test_draining_a_client_lets_its_streams_end() -> None:
+    """Ctrl-C: what is under way is finished, nothing new is taken, and run() returns."""
+    release, asked = trio.Event(), trio.Event()
+
+    async def answer(connection: Connection, _request: Request) -> None:
+        asked.set()
+        await release.wait()
+        await connection.answer(b"finished")
+
+    async with open_world(each_request(answer), hold_s=0.0) as world:
+        client = world.client
+        assert client is not None
+        viewer = await world.open_viewer()
+        await viewer.request()
+        await asked.wait()
+        world.nursery.start_soon(client.client.drain)
+        release.set()
+        assert (await viewer.read_response()).data == b"finished"
+        await client.ended.wait()
+        assert client.error is None
+        assert (await world.exchange()).status in (502, 503)
+
+
+async def test_exchanges_are_reported() -> None:
+    """``-v`` shows method, target and status of each."""
+    async with open_world() as world:
+        await world.exchange(b"/seen?x", method=b"PUT", content=b"")
+        client = world.client
+        assert client is not None
+        await client.wait(Exchange)
+        (exchange,) = [event for event in client.events if isinstance(event, Exchange)]
+        assert (exchange.method, exchange.target, exchange.status) == (b"PUT", b"/seen?x", 200)
