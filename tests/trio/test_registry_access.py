@@ -11,7 +11,7 @@ from wormkey import policy, registry
 from wormkey.config import Settings
 from wormkey.errors import AdmissionError, ConfigError, StoreError
 from wormkey.registry import LOCAL_TOKEN_FILE
-from wormkey.session import SessionState
+from wormkey.session import Session, SessionState
 from wormkey.store.memory import MemoryStore
 
 if TYPE_CHECKING:
