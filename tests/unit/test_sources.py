@@ -151,6 +151,18 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
         load_settings({"config_file": str(path)}, {})
 
 
+def test_an_address_without_a_port_cannot_be_shared_either() -> None:
+    """One unix socket for both listeners is refused before anything is opened."""
+    with pytest.raises(ConfigError, match="--control and --gateway are both unix:/a"):
+        load_settings({"control": "unix:/a", "gateway": "unix:/a"}, {})
+
+
+def test_host_routing_takes_a_name() -> None:
+    """``<slug>.example.com`` exists, ``<slug>.192.0.2.7`` does not."""
+    flags = {"routing": "host", "public_url": "https://t.example.com"}
+    assert load_settings(flags, {}).routing == "host"
+
+
 def test_port_zero_twice_is_two_ports() -> None:
     """Only a port that can be taken once is refused twice."""
     settings = load_settings({"control": "127.0.0.1:0", "gateway": "127.0.0.1:0"}, {})
