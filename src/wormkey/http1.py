@@ -136,12 +136,12 @@ def take_request_head(buffer: HeadBuffer, limits: Http1Limits) -> bytes | None:
         AdmissionError: 400, 414 or 431; waiting for more would not make it a request.
     """
     if not buffer.skip_blank_lines():
-        raise AdmissionError(400, "bad_request", "Too many empty lines before a request.")
+        raise bad_request("too many empty lines before it")
     raw = buffer.take_head()
     if raw is not None:
         line_bytes, head_bytes = raw.find(b"\r\n"), len(raw)
     elif buffer.is_hopeless():
-        raise AdmissionError(400, "bad_request", "This is not an HTTP/1.1 request.")
+        raise bad_request("this is not HTTP/1.1")
     else:
         line_bytes, head_bytes = buffer.first_line_bytes(), len(buffer.data)
     if line_bytes > limits.max_target_bytes:
@@ -163,9 +163,9 @@ def parse_request(raw: bytes) -> ViewerRequest:
     try:
         event = parser.next_event()
     except h11.RemoteProtocolError as error:
-        raise AdmissionError(400, "bad_request", f"The request is malformed: {error}.") from error
+        raise bad_request(f"{error}") from error
     if not isinstance(event, h11.Request):
-        raise AdmissionError(400, "bad_request", "The request is malformed.")
+        raise bad_request("it is no request")
     fields = tuple(event.headers.raw_items())
     modern = event.http_version >= b"1.1"
     chunked, length, waits, options = _read_connection(fields)
@@ -205,6 +205,16 @@ def parse_response(raw: bytes, *, upgrade_asked: bool) -> OriginAnswer:
         content_length=length,
         keep_alive=_keeps_alive(options, modern=event.http_version >= b"1.1"),
     )
+
+
+def bad_request(reason: str) -> AdmissionError:
+    """Return the error for a request that is not HTTP/1.1; ``reason`` is half a sentence."""
+    return AdmissionError(400, "bad_request", f"The request is malformed: {reason}.")
+
+
+def request_timeout(sentence: str) -> AdmissionError:
+    """Return the error for a viewer who stopped inside a request (RFC 9110 §15.5.9)."""
+    return AdmissionError(408, "request_timeout", sentence)
 
 
 def _origin_failed(reason: str) -> OriginError:

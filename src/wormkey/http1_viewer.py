@@ -23,11 +23,13 @@ from wormkey.http1 import (
     HeadBuffer,
     Http1Limits,
     ViewerRequest,
+    bad_request,
     compose_fields,
     compose_status_line,
     current_date,
     declared_length,
     parse_request,
+    request_timeout,
     take_request_head,
 )
 from wormkey.http1_content import (
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
 
 LINGER_S: Final = 2.0  # nginx lingers for 30 s; our answers to a cut-off upload are small
 LINGER_BYTES: Final = 256 * 1024
-LAST_SEND_S: Final = 0.5  # for what is composed already when an answer is cut
+LAST_SEND_S: Final = 0.5  # for what is composed when a connection ends
 
 _HOP_BY_HOP: Final = frozenset((b"connection", b"keep-alive", b"transfer-encoding", b"upgrade"))
 
@@ -138,15 +140,14 @@ class ViewerConnection:
         self.content_finished = not request.has_content
         if request.has_content:
             length = request.content_length
-            self._reader = ChunkedReader(_malformed) if length is None else LengthReader(length)
+            self._reader = ChunkedReader(bad_request) if length is None else LengthReader(length)
         self._request = request
         return request
 
     async def _receive_head(self) -> bytes | None:
         started = self._in.started
-        limits = self.limits
-        limit_s = limits.head_timeout_s if started else limits.keep_alive_timeout_s
-        with trio.move_on_after(limit_s) as scope:
+        head_s, idle_s = self.limits.head_timeout_s, self.limits.keep_alive_timeout_s
+        with trio.move_on_after(head_s if started else idle_s) as scope:
             while True:
                 try:
                     data = await self.stream.receive_some(READ_BYTES)
@@ -154,7 +155,7 @@ class ViewerConnection:
                     return None
                 if not data:
                     if started:
-                        raise _malformed("the connection ended inside its head")
+                        raise bad_request("the connection ended inside its head")
                     return None
                 self._in.data += data
                 raw = take_request_head(self._in, self.limits)
@@ -162,9 +163,9 @@ class ViewerConnection:
                     return raw
                 if not started and self._in.started:
                     started = True
-                    scope.deadline = trio.current_time() + limits.head_timeout_s
+                    scope.deadline = trio.current_time() + head_s
         if started:
-            raise _too_late("The request head did not arrive in time.")
+            raise request_timeout("The request head did not arrive in time.")
         return None
 
     async def receive_content(self) -> bytes:
@@ -203,7 +204,7 @@ class ViewerConnection:
                 raise trio.BrokenResourceError("the viewer left inside the content")
             return bytes(data)
         self._keep = False
-        raise _too_late("The content of the request stopped arriving.")
+        raise request_timeout("The content of the request stopped arriving.")
 
     # ── answering ──────────────────────────────────────────────────────────────────────────
     def write_interim(self, head: ResponseHead) -> None:
@@ -337,37 +338,43 @@ class ViewerConnection:
         """
         if self._writer and self._writer.framing is Framing.UNTIL_CLOSE:
             await reset_connection(self.stream)
-            return
-        try:
-            with trio.move_on_after(LAST_SEND_S):
-                await self.flush()
-        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
-            pass
-        finally:
+        else:
             await self.lingering_close()
 
     async def lingering_close(self) -> None:
         """Close so that an answer already sent is not lost to an RST (RFC 9112 §9.6).
 
-        Sends a FIN, then drops what still comes, for 2 s and 256 KiB at most. On TLS it says
-        goodbye there and waits for nothing.
+        Sends what is composed, the goodbye of TLS and a FIN, then drops what still comes, at
+        most for 2 s and 256 KiB. No other task may be receiving.
 
         Cancellation: the connection is closed all the same.
         """
+        stream = self.stream
+        if isinstance(stream, trio.SSLStream):
+            stream = stream.transport_stream
         try:
             with trio.move_on_after(LINGER_S):
-                if not await half_close(self.stream):
-                    await self.stream.aclose()
+                await self._send_the_last()
+                await half_close(stream)
                 dropped = 0
                 while dropped < LINGER_BYTES:
-                    data = await self.stream.receive_some(READ_BYTES)
+                    data = await stream.receive_some(READ_BYTES)
                     if not data:
                         break
                     dropped += len(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         finally:
-            await trio.aclose_forcefully(self.stream)
+            await trio.aclose_forcefully(stream)
+
+    async def _send_the_last(self) -> None:
+        try:
+            with trio.move_on_after(LAST_SEND_S):
+                await self.flush()
+                if isinstance(self.stream, trio.SSLStream):
+                    await self.stream.unwrap()  # waits for an answer that few viewers give
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
+            pass
 
     async def aclose(self) -> None:
         """Close at once; what is not flushed is lost.
@@ -386,11 +393,3 @@ class ViewerConnection:
             raise LocalProtocolError("detach: flush the answer and receive the content first")
         self._keep = False
         return self.stream, self._in.take_all()
-
-
-def _malformed(reason: str) -> AdmissionError:
-    return AdmissionError(400, "bad_request", f"The request is malformed: {reason}.")
-
-
-def _too_late(sentence: str) -> AdmissionError:
-    return AdmissionError(408, "request_timeout", sentence)

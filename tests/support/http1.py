@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import trio
 import trio.testing
+import trustme
 from attrs import field, frozen
 
 from tests.support.link import Link
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 Memory = trio.StapledStream[trio.testing.MemorySendStream, trio.testing.MemoryReceiveStream]
+
+TlsStream = trio.SSLStream[trio.SocketStream]
 
 
 def memory_stream() -> Memory:
@@ -46,11 +50,34 @@ class MemoryPeer:
 
 @asynccontextmanager
 async def tcp_pair() -> AsyncIterator[tuple[trio.SocketStream, Link]]:
-    """Our end and the peer's end of a TCP connection on loopback, closed at the end."""
+    """Our end and the peer's end of a TCP connection on loopback, both closed in the end."""
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with listener:
         theirs = await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1])
         ours = await listener.accept()
     link = Link(theirs)
-    async with ours, theirs:
+    try:
         yield ours, link
+    finally:
+        await trio.aclose_forcefully(ours)
+        await link.aclose()
+
+
+@asynccontextmanager
+async def tls_pair(*, server: bool) -> AsyncIterator[tuple[TlsStream, Link]]:
+    """The same over TLS, with our end as the server or as the client."""
+    authority = trustme.CA()
+    presented = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(presented)
+    trusted = ssl.create_default_context()
+    authority.configure_trust(trusted)
+    async with tcp_pair() as (ours, link):
+        ends = (ours, link.stream) if server else (link.stream, ours)
+        accepted = trio.SSLStream(ends[0], presented, server_side=True, https_compatible=server)
+        dialled = trio.SSLStream(
+            ends[1], trusted, server_hostname="localhost", https_compatible=not server
+        )
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(accepted.do_handshake)
+            nursery.start_soon(dialled.do_handshake)
+        yield (accepted, Link(dialled)) if server else (dialled, Link(accepted))
