@@ -72,6 +72,7 @@ async def test_a_replay_stream_is_a_stream() -> None:
     """Trio's own checker finds both halves in order."""
 
     async def make() -> tuple[ReplayStream, ReplayStream]:
+        await trio.lowlevel.checkpoint()
         one, two = trio.testing.memory_stream_pair()
         return ReplayStream(b"", one), ReplayStream(b"", two)
 
@@ -109,9 +110,7 @@ async def test_a_peer_on_a_unix_socket_has_no_address() -> None:
         ("2001:DB8::0:1", "2001:db8::1"),
     ],
 )
-async def test_one_peer_has_one_name(
-    monkeypatch: pytest.MonkeyPatch, written: str, shown: str
-) -> None:
+def test_one_peer_has_one_name(monkeypatch: pytest.MonkeyPatch, written: str, shown: str) -> None:
     """Mapped IPv4, zones and spellings do not make a viewer two."""
 
     class Named:

@@ -124,6 +124,7 @@ async def test_a_connection_that_was_reset_in_the_queue_ends_nothing() -> None:
     served = trio.Event()
 
     async def serve(stream: trio.SocketStream) -> None:
+        await trio.lowlevel.checkpoint()
         try:
             peer_address(stream)
         except trio.BrokenResourceError:
@@ -191,8 +192,9 @@ async def test_without_descriptors_accepting_pauses_and_goes_on(
 async def test_a_listener_that_is_none_is_an_error() -> None:
     """What will never accept is not tried for ever."""
     listener = FailingListener(OSError(errno.EINVAL, "not listening"))
-    with pytest.raises(ExceptionGroup) as caught:
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(OSError, match="not listening"), flatten_subgroups=True
+    ):
         async with trio.open_nursery() as handlers:
             await serve_connections([listener], echo, handlers, limit=1)  # type: ignore[list-item]
     listener.socket.close()
-    assert caught.group_contains(OSError, match="not listening")
