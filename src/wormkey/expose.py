@@ -26,7 +26,7 @@ from attrs import define, field, frozen
 from wormkey import probe
 from wormkey.client import Client, ClientEvent, ClientSettings, Connected, Disconnected, Exchange
 from wormkey.dialer import Dialer
-from wormkey.errors import TunnelError
+from wormkey.errors import ConfigError, TunnelError
 from wormkey.exits import ExitCode, Failure
 from wormkey.lease import Lease, SessionWish, end_session, obtain_session
 from wormkey.local import LocalFileError, LocalFiles, write_file
@@ -155,11 +155,16 @@ class _Life:
         record = lease.record
         wish = self.options.wish
         settings = ClientSettings(
-            host_header=wish.host_header.encode("ascii"), verify_tls=self.options.verify_tls
+            host_header=wish.host_header.encode("ascii"),
+            verify_tls=self.options.verify_tls,
+            drain_timeout_s=DRAIN_TIMEOUT_S,
         )
-        self.client = Client(
-            settings, record.edge_url, record.session_token, wish.target, self._take_event
-        )
+        try:
+            self.client = Client(
+                settings, record.edge_url, record.session_token, wish.target, self._take_event
+            )
+        except ConfigError as error:  # the control plane's edgeUrl: --edge is checked before
+            raise Failure(ExitCode.CONTROL_PLANE_UNREACHABLE, str(error)) from error
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._run_client, self.client)
             if self.options.wait_for is None:
@@ -180,8 +185,7 @@ class _Life:
                 self.request_stop()
             await self.stopping.wait()
             if self.failure is None:
-                with trio.move_on_after(DRAIN_TIMEOUT_S):
-                    await self.client.drain()
+                await self.client.drain()
             nursery.cancel_scope.cancel()
 
     async def _run_client(self, client: Client) -> None:
@@ -200,6 +204,8 @@ class _Life:
                 code, meaning = ExitCode.NOT_AUTHORISED, "the gateway rejects the session's token"
             case 404 | 410:
                 code, meaning = ExitCode.SESSION_ENDED, "the session expired or was closed"
+            case 409:
+                code, meaning = ExitCode.REFUSED, "the session is served elsewhere now"
             case _:
                 code, meaning = ExitCode.UNEXPECTED, "the tunnel failed"
         said = printable(str(error))
@@ -212,26 +218,33 @@ class _Life:
             self.console.warn(f"{sentence}{_container_hint(target.port)}")
 
     async def _end(self) -> None:
-        """Close the session at the server, unless the server has ended it or it was lent on."""
+        """Close the session at the server, where it is still this client's to close."""
         if self.lease is None:
             return
         record = self.lease.record
+        code = None if self.failure is None else self.failure.exit_code
         try:
-            if self.failure is not None and self.failure.exit_code in (
-                ExitCode.NOT_AUTHORISED,
-                ExitCode.SESSION_ENDED,
-            ):
+            if code in (ExitCode.NOT_AUTHORISED, ExitCode.SESSION_ENDED):
                 self.files.forget_session(record.session_id)
                 return
-            if self.lease.resumed and not self.announced and self.failure is not None:
+            if code is ExitCode.REFUSED:
+                return  # another client serves it
+            if code is not None and self.lease.resumed and not self.announced:
                 return  # the gateway may be restarting; the next start resumes again
             with trio.fail_after(CLOSE_TIMEOUT_S):
                 await end_session(record, self.files)
-        except (Failure, trio.TooSlowError) as error:
-            reason = str(error) or f"no answer within {CLOSE_TIMEOUT_S:g} s"
-            self.console.warn(f"the session stays open until {record.expires_at}: {reason}")
+        except trio.TooSlowError:
+            self._warn_left_open(record, f"no answer within {CLOSE_TIMEOUT_S:g} s")
+        except Failure as error:
+            self._warn_left_open(record, str(error))
         except LocalFileError as error:
             self.console.warn(str(error))
+
+    def _warn_left_open(self, record: SessionRecord, reason: str) -> None:
+        self.console.warn(
+            f"the session stays open until {record.expires_at}: {reason}; "
+            f"`wormkey close {record.slug}` tries again"
+        )
 
     # ── what happens meanwhile ──────────────────────────────────────────────────────────────
 
@@ -307,6 +320,8 @@ class _Life:
             case "q":
                 self.console.say("closing the tunnel (Ctrl-C: at once)")
                 self.request_stop()
+            case _:
+                pass  # not a key of ours
 
     # ── what is said ────────────────────────────────────────────────────────────────────────
 

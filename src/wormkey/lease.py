@@ -193,7 +193,7 @@ async def _create(wish: SessionWish) -> SessionRecord:
         all(text and _is_plain(text) for text in texts.values())
         and texts["publicUrl"].startswith(("http://", "https://"))
         and texts["ownerUrl"].startswith(("http://", "https://"))
-        and edge_url.startswith(("ws://", "wss://", "http://", "https://"))
+        and edge_url.startswith(("ws://", "wss://"))
         and _is_plain(edge_url)
         and _is_token(texts["sessionToken"])
         and (wish.auth is None or bool(password or wish.auth.password))

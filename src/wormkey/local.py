@@ -258,6 +258,21 @@ def parse_token(text: str) -> str:
     return token
 
 
+def read_token_file(path: Path) -> str:
+    """Return the token that a file holds, such as a mounted secret.
+
+    Raises:
+        ConfigError: it cannot be read or holds no token.
+    """
+    try:
+        with path.open("rb") as file:
+            return parse_token(file.read(MAX_TOKEN_CHARS + 2).decode("utf-8", "replace"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {_why(error)}") from error
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
 def write_file(path: Path, content: bytes, *, durable: bool = False) -> None:
     """Replace a file at once and privately (0600): a reader sees the old content or the new.
 
