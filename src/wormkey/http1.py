@@ -26,7 +26,7 @@ _TCHAR: Final = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijk
 _VALUE_OCTETS: Final = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
 _VISIBLE: Final = bytes(range(0x21, 0x7F))
 
-# What h11 must believe was asked before it parses an answer; the real request is composed here.
+# What h11 must believe was asked before it takes a 1xx; the real request is composed here.
 _ASKED: Final = h11.Request(method=b"GET", target=b"/", headers=[(b"Host", b"origin")])
 _ASKED_UPGRADE: Final = h11.Request(
     method=b"GET", target=b"/", headers=[(b"Host", b"origin"), (b"Upgrade", b"any")]
@@ -189,7 +189,8 @@ def parse_response(raw: bytes, *, upgrade_asked: bool) -> OriginAnswer:
     """
     check_response_head(raw)
     parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=len(raw))
-    parser.send(_ASKED_UPGRADE if upgrade_asked else _ASKED)
+    if raw.startswith(b"1", len(b"HTTP/1.1 ")):  # h11 takes a final answer unasked, and sooner
+        parser.send(_ASKED_UPGRADE if upgrade_asked else _ASKED)
     parser.receive_data(raw)
     try:
         event = parser.next_event()

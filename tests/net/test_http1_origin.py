@@ -13,21 +13,12 @@ from wormkey.http1 import Http1Limits
 from wormkey.http1_origin import OriginConnection
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from tests.support.link import Link
 
 LIMITS = Http1Limits(write_idle_timeout_s=0.3)
 HOST = ((b"Host", b"localhost:5173"),)
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 UPLOAD = bytes(32 * 1024 * 1024)
-
-
-@pytest.fixture(autouse=True)
-async def deadline() -> AsyncIterator[None]:
-    """Nothing here may hang."""
-    with trio.fail_after(20):
-        yield
 
 
 async def ask(connection: OriginConnection, origin: Link) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 import trio
 
@@ -13,19 +11,9 @@ from wormkey.frames import Fields, ResponseHead
 from wormkey.http1 import Http1Limits
 from wormkey.http1_viewer import LINGER_BYTES, ViewerConnection
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
 LIMITS = Http1Limits(write_idle_timeout_s=0.3)
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 MIB = 1024 * 1024
-
-
-@pytest.fixture(autouse=True)
-async def deadline() -> AsyncIterator[None]:
-    """Nothing here may hang."""
-    with trio.fail_after(20):
-        yield
 
 
 def ok(*fields: tuple[bytes, bytes]) -> ResponseHead:

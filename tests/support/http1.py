@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Memory = trio.StapledStream[trio.testing.MemorySendStream, trio.testing.MemoryReceiveStream]
 
+LIMIT_S = 20.0  # nothing on a real socket may hang
+
 TlsStream = trio.SSLStream[trio.SocketStream]
 
 
@@ -50,17 +52,18 @@ class MemoryPeer:
 
 @asynccontextmanager
 async def tcp_pair() -> AsyncIterator[tuple[trio.SocketStream, Link]]:
-    """Our end and the peer's end of a TCP connection on loopback, both closed in the end."""
-    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    async with listener:
-        theirs = await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1])
-        ours = await listener.accept()
-    link = Link(theirs)
-    try:
-        yield ours, link
-    finally:
-        await trio.aclose_forcefully(ours)
-        await link.aclose()
+    """Our end and the peer's end of a TCP connection on loopback, closed within LIMIT_S."""
+    with trio.fail_after(LIMIT_S):
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        async with listener:
+            theirs = await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1])
+            ours = await listener.accept()
+        link = Link(theirs)
+        try:
+            yield ours, link
+        finally:
+            await trio.aclose_forcefully(ours)
+            await trio.aclose_forcefully(theirs)
 
 
 @asynccontextmanager
