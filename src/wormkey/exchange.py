@@ -14,9 +14,10 @@ from attrs import define, evolve, field
 
 from wormkey import fields
 from wormkey.config import Settings
-from wormkey.errors import AdmissionError, ErrorCode, StreamError
+from wormkey.errors import AdmissionError, ErrorCode, RemoteProtocolError, StreamError
 from wormkey.fields import ViewerFacts
 from wormkey.frames import Data, Fields, RequestHead, Response, ResponseHead, Trailers
+from wormkey.grammar import check_tunnel_response
 from wormkey.http1 import ViewerRequest
 from wormkey.http1_viewer import ViewerConnection
 from wormkey.scopes import Child, Drain, alongside, together
@@ -156,6 +157,10 @@ class Exchange:
             self._touch()
             if not isinstance(frame, Response):
                 raise StreamError(ErrorCode.PROTOCOL_ERROR, "content before an answer's head")
+            try:
+                check_tunnel_response(frame.head)  # the client at the other end may be hostile
+            except RemoteProtocolError as error:
+                raise StreamError(ErrorCode.PROTOCOL_ERROR, str(error)) from error
             head = fields.for_viewer(frame.head, self.facts)
             if not head.interim:
                 return head

@@ -269,6 +269,8 @@ class Gateway:
         """Return the session's entry if this request may use it now."""
         node = self.node
         entry = node.routes.find(route.slug)
+        if entry is None and route.by == "cookie":  # of a session long gone: the path names nobody
+            raise AdmissionError(404, "not_found", "There is nothing here.")
         if entry is None:
             raise AdmissionError(404, "unknown_session", "No tunnel has this name.")
         session = entry.session

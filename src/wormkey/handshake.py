@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import trio
-from attrs import field, frozen
+from attrs import define, field, frozen
 from trio_websocket import (
     ConnectionClosed,
     ConnectionRejected,
@@ -23,6 +23,7 @@ from wormkey.errors import ErrorCode, TunnelError
 from wormkey.frames import MAX_MESSAGE_BYTES, SUBPROTOCOL, RequestHead
 from wormkey.inbox import MuxLimits
 from wormkey.mux import Mux, Role
+from wormkey.transport import send_with_progress
 from wormkey.tunnel import Tunnel, TunnelTimings
 from wormkey.tunnelstream import TunnelStream
 
@@ -30,6 +31,52 @@ _READ_BYTES = 64 * 1024  # trio-websocket's own 4 KiB reads carried 82 MB/s, the
 _QUEUED_MESSAGES = 4  # between trio-websocket's reader and ours, which never waits
 
 masking.install()
+
+
+@define(eq=False)
+class Carrier(trio.abc.Stream):
+    """The transport as trio-websocket gets it: sends have a deadline, and its end is told.
+
+    A peer that takes nothing for ``write_timeout_s`` is a broken connection, whoever was sending
+    (trio-websocket's own reader sends too, and knows no deadline).
+    """
+
+    inner: trio.abc.Stream
+    write_timeout_s: float
+    on_end: Callable[[], None] | None = None
+    ended: bool = False
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send all of ``data``. Cancellation: may leave a partial write."""
+        try:
+            await send_with_progress(self.inner, data, self.write_timeout_s)
+        except trio.TooSlowError as error:
+            text = f"the peer took nothing for {self.write_timeout_s:g} s"
+            raise trio.BrokenResourceError(text) from error
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until a send would probably not block. Cancellation: waits only."""
+        await self.inner.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Receive; b"" at the end. Cancellation: nothing is lost."""
+        try:
+            data = await self.inner.receive_some(max_bytes)
+        except trio.BrokenResourceError:
+            self._end()
+            raise
+        if not data:
+            self._end()
+        return bytes(data)
+
+    def _end(self) -> None:
+        self.ended = True
+        if self.on_end is not None:
+            self.on_end()
+
+    async def aclose(self) -> None:
+        """Close the transport. Cancellation: closes it all the same."""
+        await self.inner.aclose()
 
 
 async def accept(
@@ -53,10 +100,11 @@ async def accept(
     Cancellation: ends the tunnel without a goodbye. The transport is closed in every case.
     """
     size = MAX_MESSAGE_BYTES if version else limits.v0_stream_bytes
+    carrier = Carrier(stream, timings.write_timeout_s)
 
     async def open_connection(nursery: trio.Nursery) -> WebSocketConnection:
         request = await wrap_server_stream(
-            nursery, stream, _QUEUED_MESSAGES, size, receive_buffer_size=_READ_BYTES
+            nursery, carrier, _QUEUED_MESSAGES, size, receive_buffer_size=_READ_BYTES
         )
         return await request.accept(subprotocol=SUBPROTOCOL if version else None)
 
@@ -64,7 +112,7 @@ async def accept(
         mux = Mux(Role.GATEWAY, limits, version=version)
         return Tunnel(mux, timings, remaining_s=remaining_s)
 
-    await _run(stream, open_connection, make, serve, timings)
+    await _run(carrier, open_connection, make, serve, timings)
 
 
 @frozen(kw_only=True)
@@ -94,11 +142,12 @@ async def dial(
 
     Cancellation: ends the tunnel without a goodbye. The transport is closed in every case.
     """
+    carrier = Carrier(stream, handshake.timings.write_timeout_s)
 
     async def open_connection(nursery: trio.Nursery) -> WebSocketConnection:
         return await wrap_client_stream(
             nursery,
-            stream,  # type: ignore[arg-type]
+            carrier,  # type: ignore[arg-type]
             handshake.host,
             handshake.resource,
             subprotocols=[SUBPROTOCOL],
@@ -113,17 +162,17 @@ async def dial(
         mux = Mux(Role.CLIENT, handshake.limits, version=version)
         return Tunnel(mux, handshake.timings, handshake.handler)
 
-    await _run(stream, open_connection, make, serve, handshake.timings)
+    await _run(carrier, open_connection, make, serve, handshake.timings)
 
 
 async def _run(
-    stream: trio.abc.Stream,
+    carrier: Carrier,
     open_connection: Callable[[trio.Nursery], Awaitable[WebSocketConnection]],
     make: Callable[[WebSocketConnection], Tunnel],
     serve: Callable[[Tunnel], Awaitable[None]],
     timings: TunnelTimings,
 ) -> None:
-    reason: TunnelError | None = None
+    reason = TunnelError("the tunnel was lost")
 
     async def serve_ready(tunnel: Tunnel) -> None:
         await tunnel.wait_ready()
@@ -132,27 +181,41 @@ async def _run(
 
     try:
         async with trio.open_nursery() as nursery:
-            try:
-                with trio.fail_after(timings.hello_timeout_s):
-                    connection = await open_connection(nursery)
+            connection = None
+            with trio.move_on_after(timings.hello_timeout_s) as opening:
+                carrier.on_end = opening.cancel  # trio-websocket would wait on without the peer
+                connection = await open_connection(nursery)
+            carrier.on_end = None
+            if connection is None:
+                reason = _not_opened(carrier)
+            else:
                 tunnel = make(connection)
                 nursery.start_soon(serve_ready, tunnel)
-                await tunnel.run(connection)
-            except trio.TooSlowError:
-                reason = TunnelError("the opening handshake took too long")
-            except ConnectionRejected as error:
-                reason = _refusal(error)
-            except ConnectionClosed:
-                reason = TunnelError("the connection was closed in the opening handshake")
-            except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as error:
-                reason = TunnelError(f"the connection broke in the opening handshake: {error}")
-            except TunnelError as error:
-                reason = error
+                try:
+                    await tunnel.run(connection)
+                except TunnelError as error:
+                    reason = error
             nursery.cancel_scope.cancel(reason="the tunnel is over")
+    except* ConnectionRejected as group:
+        reason = _refusal(_first(group))
+    except* ConnectionClosed:
+        reason = TunnelError("the connection was closed in the opening handshake")
     finally:
-        await trio.aclose_forcefully(stream)
-    if reason is not None:
-        raise reason
+        await trio.aclose_forcefully(carrier)
+    raise reason
+
+
+def _not_opened(carrier: Carrier) -> TunnelError:
+    what = "was closed in" if carrier.ended else "took too long for"
+    return TunnelError(f"the connection {what} the opening handshake")
+
+
+def _first(group: BaseExceptionGroup[ConnectionRejected]) -> ConnectionRejected:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, ConnectionRejected)  # noqa: S101 - what except* split off
+    return error
 
 
 def _refusal(error: ConnectionRejected) -> TunnelError:

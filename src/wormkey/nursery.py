@@ -193,9 +193,15 @@ async def _accept(
     listeners: list[trio.SocketListener],
     handlers: trio.Nursery,
 ) -> None:
-    limit = viewers.node.settings.max_connections
+    settings = viewers.node.settings
     with scope:
-        await serve_connections(listeners, viewers.serve_connection, handlers, limit=limit)
+        await serve_connections(
+            listeners,
+            viewers.serve_connection,
+            handlers,
+            limit=settings.max_connections,
+            user_timeout_s=settings.write_idle_timeout_s,
+        )
 
 
 async def _announce(running: Running, notifier: Notifier) -> None:

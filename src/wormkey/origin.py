@@ -13,9 +13,10 @@ import trio
 from attrs import define, frozen
 
 from wormkey import fields
-from wormkey.errors import ErrorCode, OriginError, StreamError
+from wormkey.errors import ErrorCode, OriginError, RemoteProtocolError, StreamError
 from wormkey.fields import OriginView
 from wormkey.frames import Data, Fields, RequestHead, ResponseHead, Trailers
+from wormkey.grammar import check_tunnel_request
 from wormkey.http1 import Http1Limits
 from wormkey.http1_origin import OriginConnection
 from wormkey.originpool import OriginPool
@@ -97,6 +98,10 @@ class _Exchange:
             await self.connection.aclose()
 
     async def run(self) -> None:
+        try:
+            check_tunnel_request(self.head)  # the gateway at the other end may be hostile
+        except RemoteProtocolError as error:
+            raise StreamError(ErrorCode.PROTOCOL_ERROR, str(error)) from error
         # The gateway leaves the stream of an upgrade open for the bytes that follow a 101.
         has_content = not self.stream.ended and not self.head.upgrade
         length = fields.content_length(self.head.fields) if has_content else None

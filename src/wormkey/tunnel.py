@@ -15,6 +15,7 @@ Only this file and handshake.py know trio-websocket. The text is docs/protocol.m
 from __future__ import annotations
 
 import logging
+import math
 import struct
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
@@ -38,7 +39,7 @@ from wormkey.frames import (
     StreamId,
     Trailers,
 )
-from wormkey.mux import Event, Mux
+from wormkey.mux import Event, Mux, Role
 from wormkey.tunnelstream import TunnelStream
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_STAMP = struct.Struct(">d")
+_SERIAL = struct.Struct(">Q")  # a PING's payload; v0 has none
 _RECHECK_S = 5.0  # expiry is wall time: look again, the clock may have jumped
 
 
@@ -83,6 +84,8 @@ class Tunnel:
     _flushed: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
     _ready: trio.Event = field(factory=trio.Event)
     _received_at: float = field(factory=trio.current_time)
+    _pings: int = 0
+    _pinged_at: float | None = None  # None when the last PING is answered
 
     # ── what others call ──────────────────────────────────────────────────────────────────────
 
@@ -137,12 +140,14 @@ class Tunnel:
 
     def close(self, code: ErrorCode, detail: str = "") -> None:
         """End the tunnel: streams are cancelled, the peer is told why, then it is gone."""
-        self.mux.go_away(code, detail.encode())
+        if not self.ended:  # the first reason is the one that the peer is told
+            self.mux.go_away(code, detail.encode("utf-8", "replace"))
         self._end(TunnelError(detail or code.name, retryable=False))
 
     def go_away(self, detail: str = "") -> None:
         """Take no new streams and tell the peer; those under way go on."""
-        self.mux.go_away(ErrorCode.NO_ERROR, detail.encode())
+        if not self.ended:
+            self.mux.go_away(ErrorCode.NO_ERROR, detail.encode("utf-8", "replace"))
         self.wake_writer()
 
     async def wait_idle(self) -> None:
@@ -242,12 +247,10 @@ class Tunnel:
             self._end(TunnelError(reason or "the connection was closed"), lost=True)
         except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as error:
             self._end(TunnelError(f"the connection broke: {error}"), lost=True)
-        except trio.TooSlowError:
-            text = f"the peer took nothing for {self.timings.write_timeout_s:g} s"
-            self._end(TunnelError(text), lost=True)
         except RemoteProtocolError as error:
             logger.warning("tunnel protocol error", extra={"reason": str(error)})
-            self.mux.go_away(error.code, str(error).encode())
+            if not self.ended:
+                self.mux.go_away(error.code, str(error).encode())
             self._end(TunnelError(f"protocol error: {error}"))
 
     async def _read(self, connection: WebSocketConnection) -> None:
@@ -270,8 +273,9 @@ class Tunnel:
             case Request(stream_id, head):
                 self._serve(TunnelStream(self, stream_id, ended=event.end_stream), head)
             case Pong(payload):
-                if len(payload) == _STAMP.size:
-                    self.rtt_s = max(0.0, trio.current_time() - _STAMP.unpack(payload)[0])
+                if self._pinged_at is not None and payload == self._serial():
+                    self.rtt_s = trio.current_time() - self._pinged_at
+                    self._pinged_at = None
             case Hello():
                 self._ready.set()
             case GoAway():
@@ -317,8 +321,7 @@ class Tunnel:
                 self._flushed.unpark_all()
                 await self._writer.park()
                 continue
-            with trio.fail_after(self.timings.write_timeout_s):
-                await connection.send_message(message)
+            await connection.send_message(message)  # the carrier has the deadline
             for stream_id in self.mux.take_drained():
                 stream = self._streams.get(stream_id)
                 if stream is not None:
@@ -332,11 +335,24 @@ class Tunnel:
             self._end(TunnelError("the peer sent no HELLO"), lost=True)
             return
         limit = timings.silence_timeout_s if self.version else timings.v0_silence_timeout_s
+        # v0 gateways answer PING and say nothing by themselves; v0 clients send it, unasked.
+        pings = bool(self.version) or self.mux.role is Role.CLIENT
+        ping_at = trio.current_time() if pings else math.inf
         while True:
-            await trio.sleep(timings.ping_interval_s)
-            if trio.current_time() - self._received_at > limit:
+            now = trio.current_time()
+            if now >= self._received_at + limit:
                 self._end(TunnelError(f"the peer was silent for {limit:g} s"), lost=True)
                 return
-            if self.version:
-                self.mux.ping(_STAMP.pack(trio.current_time()))
-                self.wake_writer()
+            if now >= ping_at:
+                self._ping(now)
+                ping_at = now + timings.ping_interval_s
+            await trio.sleep_until(min(ping_at, self._received_at + limit))
+
+    def _ping(self, now: float) -> None:
+        self._pings += 1
+        self._pinged_at = now
+        self.mux.ping(self._serial())
+        self.wake_writer()
+
+    def _serial(self) -> bytes:
+        return _SERIAL.pack(self._pings) if self.version else b""
