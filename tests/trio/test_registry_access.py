@@ -56,7 +56,7 @@ async def test_no_other_token_opens_anything(daemon: Daemon) -> None:
     assert mine.session.state(daemon.clock()) is SessionState.LIVE
 
 
-async def test_unknown_session_is_said_only_to_who_shows_a_token(daemon: Daemon) -> None:
+def test_unknown_session_is_said_only_to_who_shows_a_token(daemon: Daemon) -> None:
     """Without a token there is no difference to see."""
     for call in (daemon.registry.authorize, daemon.registry.authorize_owner):
         assert refusal(call, "nobody", None)[0] == 401
