@@ -38,7 +38,7 @@ class OriginPool:
     async def take_idle(self) -> OriginConnection | None:
         """Return the connection used last that is still young and quiet; close those that are not.
 
-        Cancellation: closes what it was closing.
+        Cancellation: not cancellable; forced closes do not wait.
         """
         found = None
         stale = []
@@ -49,8 +49,7 @@ class OriginPool:
                 found = connection
             else:
                 stale.append(connection)
-        for connection in stale:
-            await connection.aclose()
+        await _close(stale)
         return found
 
     async def connect(self) -> OriginConnection:
@@ -73,8 +72,7 @@ class OriginPool:
             return
         connection.start_next_cycle()
         self._idle.append((trio.current_time(), connection))
-        for stale in self._overdue():
-            await stale.aclose()
+        await _close(list(self._overdue()))
 
     def _overdue(self) -> Iterator[OriginConnection]:
         oldest = trio.current_time() - self.max_idle_s
@@ -82,10 +80,22 @@ class OriginPool:
             yield self._idle.popleft()[1]
 
     async def aclose(self) -> None:
-        """Close every idle connection."""
-        while self._idle:
-            await self._idle.pop()[1].aclose()
+        """Close every idle connection.
+
+        Cancellation: all are closed whatever happens.
+        """
+        idle = [connection for _, connection in self._idle]
+        self._idle.clear()
+        await _close(idle)
 
     def __len__(self) -> int:
         """Return how many connections are idle."""
         return len(self._idle)
+
+
+async def _close(connections: list[OriginConnection]) -> None:
+    # A forced close never waits, so the shield is bounded by nature; without it a cancelled
+    # caller would close the first connection and leak the others.
+    with trio.CancelScope(shield=True):
+        for connection in connections:
+            await connection.aclose()

@@ -196,9 +196,9 @@ async def test_a_date_is_added_where_the_origin_sent_none_and_kept_where_it_did(
 
 
 async def _located(world: World, name: bytes, value: bytes, *, by_path: bool) -> bytes:
-    world.origin.handler = saying(
-        fields=((name, value.replace(b"PORT", b"%d" % world.origin.port)),)
-    )
+    value = value.replace(b"PORT", b"%d" % world.origin.port)
+    # A connection keeps the handler it began with, so each answer ends its own.
+    world.origin.handler = saying(fields=((name, value), (b"Connection", b"close")))
     prefix = b"/s/" + world.slug.encode() if by_path else b""
     answer = await world.exchange(
         prefix + b"/", authority=world.base if by_path else world.authority

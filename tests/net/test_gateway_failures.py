@@ -243,7 +243,7 @@ async def test_a_paused_client_is_a_503_with_retry_after() -> None:
 
 async def test_an_upload_cut_by_the_viewer_is_not_ended_at_the_origin() -> None:
     """Half an upload never looks whole: the origin's connection is closed inside the content."""
-    started = trio.Event()
+    started = trio.Event()  # of the connection at hand
 
     async def handler(connection: Connection) -> None:
         request = await connection.read_head()
@@ -253,6 +253,7 @@ async def test_an_upload_cut_by_the_viewer_is_not_ended_at_the_origin() -> None:
 
     async with open_world(handler) as world:
         for fields in (((b"Content-Length", b"1000"),), CHUNKED):
+            started = trio.Event()
             viewer = await world.open_viewer()
             await viewer.request(method=b"POST", fields=fields)
             await viewer.send(b"10\r\nsixteen bytes ok\r\n")
