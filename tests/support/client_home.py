@@ -30,6 +30,7 @@ class FakeClient:
         """Take what the real one takes."""
         self.settings, self.edge_url, self.token, self.target, self.on_event = arguments
         self.drained = trio.Event()
+        self.told: list[str] = []
         self.made.append(self)
 
     async def run(self) -> None:
@@ -38,6 +39,18 @@ class FakeClient:
         await trio.lowlevel.checkpoint()
         type(self).course(self)
         await self.drained.wait()
+
+    def pause(self) -> None:
+        """Record the call."""
+        self.told.append("pause")
+
+    def resume(self) -> None:
+        """Record the call."""
+        self.told.append("resume")
+
+    def reconnect_now(self) -> None:
+        """Record the call."""
+        self.told.append("reconnect_now")
 
     async def drain(self) -> None:
         """End."""

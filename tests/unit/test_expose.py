@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import socket
 import stat
+import termios
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from tests.support.client_home import (
     FakeClient,
@@ -19,9 +23,10 @@ from tests.support.client_home import (
     wish_of,
 )
 from tests.support.fake_control import Answer, fake_control, refusal
-from wormkey import cli
-from wormkey.client import Connected
+from wormkey import cli, expose
+from wormkey.client import Connected, Disconnected, Exchange
 from wormkey.local import LocalFiles
+from wormkey.terminal import Keyboard, clipboard_sequence
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -207,3 +212,66 @@ def test_a_second_signal_ends_at_once(
     assert cli.run(arguments) == 128 + signal.SIGINT
     assert [asked.method for asked in control.asked] == ["POST"]
     assert [record.slug for record in LocalFiles.of_user().read_sessions()] == ["demo"]
+
+
+def test_a_person_at_a_terminal_has_keys(
+    client: type[FakeClient],
+    control: FakeControl,
+    origin: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """P and R pause and resume, R alone reconnects, C copies, L opens, Q ends with success."""
+    master, slave = pty.openpty()
+    usual = termios.tcgetattr(slave)
+    monkeypatch.setattr(os, "tcgetpgrp", lambda _fd: os.getpgrp())
+    monkeypatch.setattr(cli, "is_interactive", lambda: True)
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setattr(
+        client, "course", staticmethod(lambda _client: os.write(master, b"xPprrCLq"))
+    )
+    # attrs reads a field's factory when the class is made; only the life of this test has these.
+    monkeypatch.setattr(expose, "_Life", partial(expose._Life, keyboard=Keyboard(slave)))
+    try:
+        assert cli.run([origin, "--name", "demo", "--control-plane", control.url]) == 0
+        assert termios.tcgetattr(slave) == usual
+    finally:
+        os.close(master)
+        os.close(slave)
+    out, err = capfd.readouterr()
+    assert out == "http://gateway.test/s/demo/\n"
+    assert client.made[0].told == ["pause", "resume", "reconnect_now"]
+    assert clipboard_sequence(out.strip()) in err
+    assert "owner?slug=demo" in err
+    assert "Q quit" in err
+    assert "█" in err
+    assert [asked.method for asked in control.asked] == ["POST", "DELETE"]
+
+
+def test_what_happens_to_the_tunnel_is_said(
+    client: type[FakeClient],
+    control: FakeControl,
+    origin: str,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """-v says each request; a lost tunnel and its return are said once each, made printable."""
+
+    def course(client: FakeClient) -> None:
+        client.on_event(Exchange(b"GET", b"/\x1b[2J", 200, 0.012))
+        client.on_event(Disconnected("gone\x1b[2J", 0.5))
+        client.on_event(Connected(1))
+        interrupt(client)
+
+    async def run(self: FakeClient) -> None:
+        self.on_event(Connected(1))
+        await wait_all_tasks_blocked()
+        course(self)
+        await self.drained.wait()
+
+    client.run = run  # type: ignore[method-assign]
+    assert cli.run([origin, "-v", "--control-plane", control.url]) == 0
+    err = capfd.readouterr().err
+    assert "200 GET /\N{REPLACEMENT CHARACTER}[2J 12 ms" in err
+    assert "no tunnel: gone\N{REPLACEMENT CHARACTER}[2J; trying again in 0.5 s" in err
+    assert "the tunnel is back" in err
