@@ -13,7 +13,7 @@ ARGS =
 
 BIN = .venv/bin
 PIP_INSTALL = PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore \
-    $(BIN)/python -m pip install --quiet $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
+    $(BIN)/python -m pip install --quiet --quiet $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 SOURCES = src tests examples scripts
 
 help:
@@ -48,7 +48,7 @@ coverage: .venv/.test
 	$(BIN)/python scripts/coverage.py $(ARGS)
 
 browser: .venv/.test
-	@$(BIN)/python scripts/browser_packages.py
+	@$(BIN)/python -m tests.browser.packages
 	$(BIN)/python -m pytest tests/browser $(ARGS)
 
 # From a fresh environment, so that nothing which happens to be installed gets in.

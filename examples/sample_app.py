@@ -165,10 +165,10 @@ def listen(host: str, port: int) -> socket.socket:
 async def run(listener: socket.socket) -> None:
     """Serve until SIGINT or SIGTERM.
 
-    Cancellation: the listener is closed by its owner; open exchanges end at once.
+    Cancellation: open exchanges end at once.
     """
     config = Config()
-    config.bind = [f"fd://{listener.fileno()}"]
+    config.bind = [f"fd://{listener.detach()}"]  # hypercorn closes it
     config.loglevel = "WARNING"
     config.graceful_timeout = 0.5  # the counter never ends by itself
     config.keep_alive_timeout = 75
@@ -190,10 +190,9 @@ def main() -> None:
         listener = listen(arguments.host, arguments.port)
     except OSError as error:
         parser.exit(1, f"cannot listen on {arguments.host}:{arguments.port}: {error.strerror}\n")
-    with listener:
-        host, port = listener.getsockname()[:2]
-        print(f"http://{host}:{port}/", flush=True)
-        trio.run(run, listener)
+    host, port = listener.getsockname()[:2]
+    print(f"http://{host}:{port}/", flush=True)
+    trio.run(run, listener)
 
 
 if __name__ == "__main__":
