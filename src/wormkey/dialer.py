@@ -44,9 +44,11 @@ class Dialer:
                     stream = await self._connect(address)
             except trio.TooSlowError:
                 reason = "timed out"
-            except ssl.SSLError as error:
-                reason = _tls_reason(error)
             except (OSError, trio.BrokenResourceError) as error:
+                if isinstance(error.__cause__, ssl.SSLError):  # as trio's SSLStream passes it on
+                    # The app is here: that the other address refuses is not what to tell.
+                    reason = _tls_reason(error.__cause__)
+                    break
                 reason = _reason(error)
             else:
                 self._winner = address

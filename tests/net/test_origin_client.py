@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from tests.support.origin import Connection, each_request
+from tests.support.v0 import V0Gateway
 from tests.support.world import Connected, Disconnected, World, open_world
 from wormkey.client import Exchange
 from wormkey.errors import ErrorCode
@@ -21,6 +22,7 @@ async def test_a_client_that_lost_its_tunnel_is_back_with_the_same_url() -> None
     async with open_world() as world:
         client = world.client
         assert client is not None
+        assert (await world.exchange()).data == b"hello"  # both ends have the tunnel now
         for number in range(2, 6):
             _drop_tunnel(world)
             await client.wait(Disconnected, number - 1)
@@ -53,9 +55,12 @@ async def test_a_rejected_token_stops_the_client(token: str) -> None:
 async def test_a_gateway_that_is_away_is_tried_again() -> None:
     """Nobody listening is no reason to give up; the wait between tries is bounded by 10 s."""
     async with open_world(client=False) as world:
-        where, world.gateway = world.gateway, ("127.0.0.1", world.control[1])
+        gateway = V0Gateway()  # its port is free again once it has gone
+        async with trio.open_nursery() as nursery:
+            await nursery.start(gateway.serve)
+            nursery.cancel_scope.cancel()
+        world.gateway = ("127.0.0.1", gateway.port)
         client = await world.start_client()
-        world.gateway = where
         await client.wait(Disconnected, 2)
         waits = [event.retry_in_s for event in client.events if isinstance(event, Disconnected)]
         assert all(0 <= wait <= 10 for wait in waits)

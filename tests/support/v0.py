@@ -185,7 +185,7 @@ async def open_v0_client(edge_url: str, token: str, port: int) -> AsyncIterator[
     """Open an existing client's tunnel to ``edge_url`` for the app on ``port``."""
     host, _, where = edge_url.removeprefix("ws://").rstrip("/").rpartition(":")
     stream = await trio.open_tcp_stream(host, int(where))
-    async with trio.open_nursery() as nursery, owned(stream):
+    async with owned(stream), trio.open_nursery() as nursery:
         socket = await trio_websocket.wrap_client_stream(
             nursery,
             stream,
@@ -236,12 +236,12 @@ class V0Gateway:
             self._news.notify_all()
 
     async def _accept(self, stream: trio.SocketStream) -> None:
-        async with trio.open_nursery() as nursery, owned(stream):
+        async with owned(stream), trio.open_nursery() as nursery:
             request = await trio_websocket.wrap_server_stream(
                 nursery, stream, max_message_size=_MAX_MESSAGE_BYTES
             )
             await self._serve_tunnel(request)
-            nursery.cancel_scope.cancel(reason="the tunnel has ended")
+            # The nursery's reader goes on until the closing handshake is over.
 
     async def _serve_tunnel(self, request: trio_websocket.WebSocketRequest) -> None:
         headers = {name.lower(): value for name, value in request.headers}
