@@ -178,13 +178,13 @@ def choose_token(
     """
     token: str | None = context.params.get("token")
     file: Path | None = context.params.get("token_file")
-    sources = context.get_parameter_source("token"), context.get_parameter_source("token_file")
     if token is not None and file is not None:
-        if sources[0] is sources[1]:
+        levels = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
+        said, file_said = map(context.get_parameter_source, ("token", "token_file"))
+        if said is file_said:
             raise click.UsageError("--token and --token-file are both given", context)
-        # The level that is more explicit has the smaller number.
-        if sources[1] is not None and sources[0] is not None and sources[1] < sources[0]:
-            token = None
+        if file_said is next(level for level in levels if level in (said, file_said)):
+            token = None  # the file is named on the more explicit level
     if token is not None:
         return token
     if file is not None:

@@ -157,9 +157,7 @@ def _parse_unix(text: str, path: str) -> Target:
     if "\0" in path:
         raise ConfigError(f"target {text!r}: a path holds no NUL")
     if len(path.encode(errors="surrogateescape")) > _MAX_UNIX_PATH_BYTES:
-        raise ConfigError(
-            f"target {text!r}: a socket's path is too long"
-        )
+        raise ConfigError(f"target {text!r}: a socket's path is too long")
     return Target(scheme="http", host=None, port=_DEFAULT_PORTS["http"], unix_path=path)
 
 

@@ -169,7 +169,7 @@ def fake_control(script: Script, tls: ssl.SSLContext | None = None) -> Iterator[
     """Run a fake in a thread for as long as the block lasts."""
     control = FakeControl(script, tls)
     ready, stop = threading.Event(), threading.Event()
-    fault: list[BaseException] = []
+    fault: list[Exception] = []
 
     async def run() -> None:
         async with trio.open_nursery() as nursery:
@@ -180,7 +180,7 @@ def fake_control(script: Script, tls: ssl.SSLContext | None = None) -> Iterator[
     def work() -> None:
         try:
             trio.run(run)
-        except BaseException as error:  # noqa: BLE001 - raised in the test's own thread below
+        except Exception as error:  # noqa: BLE001 - raised in the test's own thread below
             fault.append(error)
             ready.set()
 

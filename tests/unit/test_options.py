@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 
 from tests.support.client_home import (
     write_config,
@@ -139,6 +140,7 @@ def test_which_control_plane_is_asked(
     asked: list[str] = []
 
     async def expose_nothing(options: expose.ExposeOptions, *_: object) -> int:
+        await trio.lowlevel.checkpoint()
         asked.append(options.wish.control_plane)
         return 0
 

@@ -144,18 +144,18 @@ async def test_keys_come_one_by_one_and_the_terminal_is_given_back(
 ) -> None:
     """Each key arrives without Enter, in lower case; arrows are none; the mode is restored."""
     master, slave = terminal
-    keys: list[str] = []
+    typed, seen = trio.open_memory_channel[str](16)
     keyboard = Keyboard(slave)
-    with trio.fail_after(5):
+    with trio.fail_after(5), typed, seen:
         with keyboard.opened():
             assert not is_cooked(slave)
             assert termios.tcgetattr(slave)[3] & termios.ISIG
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(keyboard.watch, keys.append)
-                for typed, seen in ((b"P", "p"), (b"\x1b[C\x1bOPr\x1b[1;5D", "pr")):
-                    os.write(master, typed)
-                    while "".join(keys) != seen:
-                        await trio.lowlevel.checkpoint()
+                nursery.start_soon(keyboard.watch, typed.send_nowait)
+                os.write(master, b"P")
+                assert await seen.receive() == "p"
+                os.write(master, b"\x1b[C\x1bOPr\x1b[1;5Dq")
+                assert [await seen.receive(), await seen.receive()] == ["r", "q"]
                 nursery.cancel_scope.cancel()
         assert is_cooked(slave)
 
