@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import frozen
 
 from wormkey.errors import ErrorCode, RemoteProtocolError
-from wormkey.frames import MAX_WINDOW_BYTES, Data, Response, Trailers
+from wormkey.frames import MAX_FRAME_BYTES, MAX_WINDOW_BYTES, Data, Hello, Response, Trailers
 from wormkey.stream import Half, Input, Stream
 from wormkey.windows import ReceiveWindow
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MAX_INTERIM_HEADS: Final = 32  # 1xx heads before the final one; more is a loop, not an answer
+MAX_INTERIM_BYTES: Final = MAX_FRAME_BYTES  # of all of them: no window holds them back
 KIB: Final = 1024
 
 
@@ -36,6 +37,17 @@ class MuxLimits:
     v0_stream_bytes: int = 16 * 1024 * KIB
     v0_tunnel_bytes: int = 64 * 1024 * KIB
     agent: bytes = b"wormkey"
+
+    def hello(self, version: int) -> Hello:
+        """Return the HELLO that tells the peer."""
+        return Hello(
+            version=version,
+            stream_window_bytes=self.stream_window_bytes,
+            tunnel_window_bytes=self.tunnel_window_bytes,
+            max_frame_bytes=MAX_FRAME_BYTES,
+            max_streams=self.max_streams,
+            agent=self.agent,
+        )
 
 
 class Inbox:
@@ -63,7 +75,7 @@ class Inbox:
         return ReceiveWindow.of(size)
 
     def tick(self) -> int:
-        """Return the next value of the release counter, the ground's stand-in for a clock."""
+        """Return the next value of the counter that is the ground's stand-in for a clock."""
         self._progress += 1
         return self._progress
 
@@ -89,18 +101,23 @@ class Inbox:
             case Data(_, data, end):
                 if data:
                     stream.receive(Input.DATA)
+                    if not stream.receive_window.held_bytes:
+                        stream.progress = self.tick()  # an idle stream is not a stalled one
                     stream.receive_window.arrive(len(data))
                 if end:
                     stream.receive(Input.END)
             case Response(_, head, end):
-                if not 100 <= head.status <= 999:
-                    raise RemoteProtocolError(f"an answer of status {head.status}")
                 stream.receive(Input.INTERIM if head.interim else Input.HEAD)
                 if head.interim:
                     stream.interim_heads += 1
-                    if stream.interim_heads > MAX_INTERIM_HEADS:
-                        raise RemoteProtocolError("too many interim heads")
-                elif end:
+                    stream.interim_bytes += sum(len(name) + len(v) for name, v in head.fields)
+                    if (
+                        stream.interim_heads > MAX_INTERIM_HEADS
+                        or stream.interim_bytes > MAX_INTERIM_BYTES
+                    ):
+                        text = "too many interim heads"
+                        raise RemoteProtocolError(text, ErrorCode.ENHANCE_YOUR_CALM)
+                if end:
                     stream.receive(Input.END)
             case Trailers():
                 stream.receive(Input.TRAILERS)

@@ -12,14 +12,13 @@ that the others go on.
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from attrs import frozen
 
 from wormkey import wire, wire0
 from wormkey.errors import ErrorCode, RemoteProtocolError, StreamError
 from wormkey.frames import (
-    MAX_FRAME_BYTES,
     MAX_STREAM_ID,
     MAX_WINDOW_BYTES,
     TUNNEL,
@@ -54,9 +53,6 @@ Event: TypeAlias = (
     Hello | Request | Response | Data | Trailers | Reset | Pong | GoAway | Pause | Resume
 )
 
-MAX_QUEUED_PONGS: Final = 64  # a peer that pings faster than it reads
-MIN_FRAME_LIMIT_BYTES: Final = 16 * 1024  # as RFC 9113 §4.2 requires of every peer
-
 
 class Role(enum.Enum):
     """Which end of the tunnel this is: only the gateway opens streams."""
@@ -85,28 +81,16 @@ class Mux:
         self.peer: Hello | None = None if version else Hello(version=0, max_streams=MAX_STREAM_ID)
         self.paused = False
         self.peer_going_away: GoAway | None = None
-        self._going_away = False
+        self._going_away: ErrorCode | None = None  # what our last GOAWAY said
         self._limits = limits
         self._streams: dict[StreamId, Stream] = {}
         self._last_id = 0
-        self._queued_pongs = 0
         self._encode: Callable[[Frame], bytes] = wire.encode if version else wire0.encode0
         self._decoder = wire.Decoder() if version else wire0.Decoder0(limits.v0_stream_bytes)
         self._inbox = Inbox(limits, version)
         self._outbox = Outbox(version)
         if version:
-            self._outbox.put(self._encode(self._hello()))
-
-    def _hello(self) -> Hello:
-        limits = self._limits
-        return Hello(
-            version=self.version,
-            stream_window_bytes=limits.stream_window_bytes,
-            tunnel_window_bytes=limits.tunnel_window_bytes,
-            max_frame_bytes=MAX_FRAME_BYTES,
-            max_streams=limits.max_streams,
-            agent=limits.agent,
-        )
+            self._outbox.put(self._encode(limits.hello(version)))
 
     # ── calls in ──────────────────────────────────────────────────────────────────────────────
 
@@ -114,33 +98,34 @@ class Mux:
         """Open a stream with a request; ``end_stream`` when it has no content.
 
         Raises:
-            StreamError: REFUSED_STREAM; the peer takes no (more) streams now.
+            StreamError: REFUSED_STREAM, no streams at all; ENHANCE_YOUR_CALM, not more for now.
             LocalProtocolError: the head is too large for a frame.
         """
         peer = self.peer
-        if peer is None or self.peer_going_away or self._going_away:
+        if peer is None or self.peer_going_away or self._going_away is not None:
             raise StreamError(ErrorCode.REFUSED_STREAM, "the tunnel takes no new streams")
+        if self._outbox.crowded(self._limits.max_streams):
+            raise StreamError(ErrorCode.ENHANCE_YOUR_CALM, "the tunnel is too slow for more now")
         if len(self._streams) >= min(self._limits.max_streams, peer.max_streams):
             raise StreamError(ErrorCode.ENHANCE_YOUR_CALM, "too many open streams in this tunnel")
         stream_id = StreamId(self._last_id + 1)
         if stream_id > MAX_STREAM_ID:
             raise StreamError(ErrorCode.REFUSED_STREAM, "the tunnel has used up its stream ids")
-        for frame in self._request_frames(Request(stream_id, head, end_stream)):
-            self._outbox.put(frame)
+        self._outbox.put(self._encode(Request(stream_id, head, end_stream)))
+        if end_stream:
+            self._put_end0(stream_id)
         self._last_id = stream_id
-        sending = Half.ENDED if end_stream else Half.CONTENT
-        self._streams[stream_id] = self._new_stream(stream_id, sending, Half.HEAD)
+        self._new_stream(stream_id, Half.ENDED if end_stream else Half.CONTENT, Half.HEAD)
         return stream_id
 
-    def _request_frames(self, request: Request) -> list[bytes]:
-        frames = [self._encode(request)]
-        if not self.version and request.end_stream:
-            frames.append(self._encode(Data(request.stream_id, b"", end_stream=True)))
-        return frames
+    def _put_end0(self, stream_id: StreamId) -> None:
+        """In v0 a head cannot say that nothing follows it."""
+        if not self.version:
+            self._outbox.put(self._encode(Data(stream_id, b"", end_stream=True)))
 
-    def _new_stream(self, stream_id: StreamId, sending: Half, receiving: Half) -> Stream:
+    def _new_stream(self, stream_id: StreamId, sending: Half, receiving: Half) -> None:
         window = self.peer.stream_window_bytes if self.peer and self.version else MAX_WINDOW_BYTES
-        return Stream(
+        self._streams[stream_id] = Stream(
             stream_id,
             sending,
             receiving,
@@ -158,19 +143,12 @@ class Mux:
         stream = self._streams.get(stream_id)
         if stream is None:
             return
-        if head.interim:
-            if self.version:  # v0 has no word for it
-                encoded = self._encode(Response(stream_id, head))
-                stream.send(Input.INTERIM)
-                self._outbox.put(encoded)
-            return
-        encoded = self._encode(Response(stream_id, head, end_stream))
-        stream.send(Input.HEAD)
+        encoded = self._encode(Response(stream_id, head, end_stream and not head.interim))
+        stream.send(Input.INTERIM if head.interim else Input.HEAD)
         self._outbox.put(encoded)
-        if end_stream:
+        if end_stream and not head.interim:
             stream.send(Input.END)
-            if not self.version:
-                self._outbox.put(self._encode(Data(stream_id, b"", end_stream=True)))
+            self._put_end0(stream_id)
 
     def send_data(self, stream_id: StreamId, data: bytes, *, end_stream: bool = False) -> None:
         """Queue content; it leaves as the windows allow. The caller bounds it (queued_bytes)."""
@@ -186,12 +164,17 @@ class Mux:
             self._outbox.mark(stream)
 
     def send_trailers(self, stream_id: StreamId, fields: Fields) -> None:
-        """End the sending half with a trailer section, behind the queued content."""
+        """End the sending half with a trailer section, behind the queued content.
+
+        Raises:
+            LocalProtocolError: the half has ended, or the section is too large for a frame.
+        """
         stream = self._streams.get(stream_id)
         if stream is None:
             return
+        encoded = self._encode(Trailers(stream_id, fields))
         stream.send(Input.TRAILERS)
-        stream.trailers = fields if self.version else None
+        stream.trailers = encoded
         stream.end_queued = True
         self._outbox.mark(stream)
 
@@ -239,10 +222,10 @@ class Mux:
         self._outbox.put(self._encode(Ping(payload)))
 
     def go_away(self, code: ErrorCode, detail: bytes = b"") -> None:
-        """Take no new streams; tell the peer which one was the last."""
-        if not self._going_away and self.version:
+        """Take no new streams; tell the peer which one was the last. A later, other code counts."""
+        if self._going_away is not code:
             self._outbox.put(self._encode(GoAway(StreamId(self._last_id), code, detail)))
-        self._going_away = True
+        self._going_away = code
 
     def pause(self, *, paused: bool) -> None:
         """Tell the gateway to answer new requests itself (client only)."""
@@ -257,9 +240,7 @@ class Mux:
 
     def next_message(self) -> bytes:
         """Return the next message, b"" when nothing can go out now."""
-        message = self._outbox.next_message()
-        self._queued_pongs = 0 if not self._outbox.ready else self._queued_pongs
-        return message
+        return self._outbox.next_message()
 
     def take_drained(self) -> list[StreamId]:
         """Return the streams whose queued content went out since the last call."""
@@ -293,10 +274,7 @@ class Mux:
             case Reset():
                 self._on_reset(frame, events)
             case Ping(payload):
-                self._queued_pongs += 1
-                if self._queued_pongs > MAX_QUEUED_PONGS:
-                    raise RemoteProtocolError("a flood of PINGs", ErrorCode.ENHANCE_YOUR_CALM)
-                self._outbox.put(self._encode(Pong(payload)))
+                self._outbox.put_pong(payload)
             case Hello():
                 self._on_hello(frame, events)
             case GoAway():
@@ -311,8 +289,7 @@ class Mux:
                 events.append(frame)
 
     def _on_reset(self, frame: Reset, events: list[Event]) -> None:
-        self._known(frame.stream_id)
-        stream = self._streams.get(frame.stream_id)
+        stream = self._live(frame.stream_id)
         if stream is None:
             return
         if frame.code is ErrorCode.NO_ERROR and stream.receiving is Half.ENDED:
@@ -328,14 +305,8 @@ class Mux:
     def _on_hello(self, frame: Hello, events: list[Event]) -> None:
         if self.peer is not None:
             raise RemoteProtocolError("a second HELLO")
-        if frame.version < 1:
-            raise RemoteProtocolError(f"HELLO of version {frame.version}")
-        if max(frame.stream_window_bytes, frame.tunnel_window_bytes) > MAX_WINDOW_BYTES:
-            raise RemoteProtocolError("a window over 2^31-1", ErrorCode.FLOW_CONTROL_ERROR)
-        if frame.max_frame_bytes < MIN_FRAME_LIMIT_BYTES:
-            raise RemoteProtocolError("a frame limit under 16 KiB")
         self.peer = frame
-        self._outbox.open(frame.tunnel_window_bytes, min(frame.max_frame_bytes, MAX_FRAME_BYTES))
+        self._outbox.open(frame.tunnel_window_bytes)
         events.append(frame)
 
     def _on_request(self, frame: Request, events: list[Event]) -> None:
@@ -344,19 +315,18 @@ class Mux:
         if frame.stream_id <= self._last_id:
             raise RemoteProtocolError("a stream id used again", ErrorCode.STREAM_CLOSED)
         self._last_id = frame.stream_id
-        if self._going_away or len(self._streams) >= self._limits.max_streams:
+        if self._going_away is not None or len(self._streams) >= self._limits.max_streams:
             self._outbox.put(self._encode(Reset(frame.stream_id, ErrorCode.REFUSED_STREAM)))
             return
         receiving = Half.ENDED if frame.end_stream else Half.CONTENT
-        self._streams[frame.stream_id] = self._new_stream(frame.stream_id, Half.HEAD, receiving)
+        self._new_stream(frame.stream_id, Half.HEAD, receiving)
         events.append(frame)
 
     def _on_window(self, stream_id: StreamId, increment: int, events: list[Event]) -> None:
         if stream_id == TUNNEL:
             self._outbox.window.grant(increment)
             return
-        self._known(stream_id)
-        stream = self._streams.get(stream_id)
+        stream = self._live(stream_id)
         if stream is None:
             return
         try:
@@ -366,14 +336,21 @@ class Mux:
         else:
             self._outbox.mark(stream)
 
-    def _known(self, stream_id: StreamId) -> None:
-        """A frame may come late for a stream that is over, never for one that never was."""
+    def _live(self, stream_id: StreamId) -> Stream | None:
+        """Return a stream that frames may be about; None for one that is over.
+
+        Raises:
+            RemoteProtocolError: a frame may come late, but never for a stream that never was.
+        """
         if stream_id > self._last_id and self.version:
             raise RemoteProtocolError(f"a frame for stream {stream_id}, which was never opened")
+        stream = self._streams.get(stream_id)
+        return None if stream is None or stream.finished else stream
 
     def _stream_frame(self, frame: Data | Response | Trailers, events: list[Event]) -> None:
-        self._known(frame.stream_id)
-        stream = self._streams.get(frame.stream_id)
+        if isinstance(frame, Response) and self.role is not Role.GATEWAY:
+            raise RemoteProtocolError("RESPONSE is the client's")
+        stream = self._live(frame.stream_id)
         size = len(frame.data) if isinstance(frame, Data) else 0
         if size:
             self._inbox.arrive(size)
@@ -419,5 +396,5 @@ class Mux:
             streams=len(self._streams),
             held_bytes=self._inbox.held_bytes,
             queued_bytes=sum(s.outbox_bytes for s in self._streams.values()),
-            going_away=self._going_away or self.peer_going_away is not None,
+            going_away=not (self._going_away is None and self.peer_going_away is None),
         )

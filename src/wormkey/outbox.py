@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Final
 
 from wormkey import wire, wire0
 from wormkey.errors import ErrorCode, RemoteProtocolError
-from wormkey.frames import MAX_FRAME_BYTES, MAX_WINDOW_BYTES, Data, StreamId, Trailers
+from wormkey.frames import MAX_FRAME_BYTES, MAX_WINDOW_BYTES, Data, Pong, StreamId
 from wormkey.windows import SendWindow
 
 if TYPE_CHECKING:
     from wormkey.stream import Stream
 
+HEADER: Final = wire.HEADER_BYTES
 QUANTUM_BYTES: Final = 16 * 1024  # a stream's turn while others wait; security.md's 16-32 KiB
 SLACK_FRAMES: Final = 1024  # control frames beyond four for each stream that may be open
+MAX_QUEUED_PONGS: Final = 64  # a peer that pings faster than it reads
+MAX_QUEUED_HEAD_BYTES: Final = 8 * 1024 * 1024  # beyond it, no new stream adds a head
 
 
 class Outbox:
@@ -31,19 +34,41 @@ class Outbox:
         self.window = SendWindow(0 if version else MAX_WINDOW_BYTES)
         self._joins = bool(version)
         self._max_data_bytes = MAX_FRAME_BYTES if version else wire0.MAX_DATA_BYTES0
+        self._encode_pong = wire.encode if version else wire0.encode0
+        self._pong_type = int(wire.FrameType.PONG if version else wire0.MessageType.PONG)
+        self._pongs = 0
         self._control: deque[bytes] = deque()
+        self._control_bytes = 0
         self._line: deque[Stream] = deque()
         self._drained: list[StreamId] = []
 
-    def open(self, window_bytes: int, max_frame_bytes: int) -> None:
-        """Take the peer's tunnel window and frame limit from its HELLO."""
+    def open(self, window_bytes: int) -> None:
+        """Take the peer's tunnel window from its HELLO."""
         self.window = SendWindow(window_bytes)
-        self._max_data_bytes = max_frame_bytes
 
     def put(self, frame: bytes) -> None:
         """Queue a control frame; b"" is a frame that this version has no word for."""
         if frame:
             self._control.append(frame)
+            self._control_bytes += len(frame)
+
+    def put_pong(self, payload: bytes) -> None:
+        """Queue the answer to a PING.
+
+        Raises:
+            RemoteProtocolError: the peer pings faster than it reads the answers.
+        """
+        if self._pongs == MAX_QUEUED_PONGS:
+            raise RemoteProtocolError("a flood of PINGs", ErrorCode.ENHANCE_YOUR_CALM)
+        self._pongs += 1
+        self.put(self._encode_pong(Pong(payload)))
+
+    def _next_control(self) -> bytes:
+        frame = self._control.popleft()
+        self._control_bytes -= len(frame)
+        if frame[0] == self._pong_type:
+            self._pongs -= 1
+        return frame
 
     def add(self, stream: Stream, data: bytes) -> None:
         """Queue content of a stream."""
@@ -84,6 +109,13 @@ class Outbox:
         if len(self._control) > 4 * max_streams + SLACK_FRAMES:
             raise RemoteProtocolError("too many unread answers", ErrorCode.ENHANCE_YOUR_CALM)
 
+    def crowded(self, max_streams: int) -> bool:
+        """Whether so many heads and resets wait for the peer that no new stream may add one."""
+        return (
+            len(self._control) > max_streams + SLACK_FRAMES // 2
+            or self._control_bytes > MAX_QUEUED_HEAD_BYTES
+        )
+
     def take_drained(self) -> list[StreamId]:
         """Return the streams of which content went out since the last call."""
         drained, self._drained = self._drained, []
@@ -93,15 +125,17 @@ class Outbox:
         """Return the next message, b"" when nothing may go out now."""
         control = self._control
         if not self._joins:
-            return control.popleft() if control else b"".join(self._next_content(MAX_FRAME_BYTES))
+            return (
+                self._next_control() if control else b"".join(self._next_content(MAX_FRAME_BYTES))
+            )
         parts: list[bytes] = []
         size = 0
         while control and (not parts or size + len(control[0]) <= MAX_FRAME_BYTES):
-            frame = control.popleft()
+            frame = self._next_control()
             parts.append(frame)
             size += len(frame)
-        while not control and self._line and size + wire.HEADER_BYTES < MAX_FRAME_BYTES:
-            room = MAX_FRAME_BYTES if not parts else MAX_FRAME_BYTES - size - wire.HEADER_BYTES
+        while not control and self._line and size + HEADER < MAX_FRAME_BYTES:
+            room = MAX_FRAME_BYTES if not parts else MAX_FRAME_BYTES - size - HEADER
             content = self._next_content(room)
             if not content:
                 break
@@ -112,7 +146,10 @@ class Outbox:
     def _next_content(self, room: int) -> list[bytes]:
         """Return one content frame in parts, of the next stream in line that may send."""
         for _ in range(len(self._line)):
-            stream = self._line.popleft()
+            stream = self._line[0]
+            if stream.trailers and not stream.outbox_bytes and len(stream.trailers) > room + HEADER:
+                return []  # it keeps its place and opens the next message, where it fits
+            self._line.popleft()
             stream.queued = False
             parts = self._frame_of(stream, room)
             self.mark(stream)
@@ -139,7 +176,7 @@ class Outbox:
         stream.end_queued = False
         self._drained.append(stream.id)
         if stream.trailers is not None:
-            return [wire.encode(Trailers(stream.id, stream.trailers))]
+            return [stream.trailers]
         if not self._joins:
             return [wire0.encode0(Data(stream.id, b"", end_stream=True))]
         return [wire.data_header(stream.id, 0, end_stream=True, blocked=False)]

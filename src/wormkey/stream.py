@@ -15,7 +15,7 @@ from typing import Final
 from attrs import define, field
 
 from wormkey.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
-from wormkey.frames import Fields, StreamId
+from wormkey.frames import StreamId
 from wormkey.windows import ReceiveWindow, SendWindow
 
 
@@ -56,8 +56,8 @@ class Stream:
     """The protocol's view of one exchange; the bytes that wait to be sent are here too.
 
     ``outbox`` is bounded by the caller, who waits while ``outbox_bytes`` is over his mark; what it
-    holds is sent as the windows allow. ``progress`` is the tunnel's release counter at the
-    last time the next hop took something: the smallest one has been stalled longest.
+    holds is sent as the windows allow. ``progress`` is the tunnel's counter at the last time
+    the next hop took something, or got something to take: the smallest one stalled longest.
     """
 
     id: StreamId
@@ -68,9 +68,10 @@ class Stream:
     outbox: deque[bytes] = field(factory=deque)
     outbox_bytes: int = 0
     end_queued: bool = False
-    trailers: Fields | None = None
+    trailers: bytes | None = None  # the frame that ends the half, where it is no DATA frame
     queued: bool = False  # whether it stands in the mux's line of ready streams
     interim_heads: int = 0
+    interim_bytes: int = 0
     progress: int = 0
 
     def receive(self, what: Input) -> None:
@@ -106,7 +107,7 @@ class Stream:
 
     @property
     def finished(self) -> bool:
-        """Whether both halves have ended and nothing is left to send or to be taken."""
+        """Whether both halves have ended and nothing is left to send: it is over on the wire."""
         return (
             self.sending is Half.ENDED
             and self.receiving is Half.ENDED
