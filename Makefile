@@ -7,9 +7,9 @@
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
     $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 # Exact versions of every dependency, as CI takes them: make CONSTRAINTS=constraints.txt test
-CONSTRAINTS =
+CONSTRAINTS ?=
 # More arguments for pytest: make test ARGS="-x -k windows"
-ARGS =
+ARGS ?=
 
 BIN = .venv/bin
 PIP_INSTALL = PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore \

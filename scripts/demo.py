@@ -117,9 +117,9 @@ def stop(process: subprocess.Popen[bytes]) -> None:
             process.wait()
 
 
-def on_signal(number: int, _frame: FrameType | None) -> NoReturn:
-    """A signal that was meant for the demo ends it the way an exception does."""
-    raise SystemExit(128 + number)
+def on_signal(_number: int, _frame: FrameType | None) -> NoReturn:
+    """A signal is how a demo is meant to end: no failure for make to report."""
+    raise SystemExit(0)
 
 
 def main() -> int:
