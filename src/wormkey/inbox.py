@@ -8,7 +8,7 @@ two limits that stand in for them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, assert_never
 
 from attrs import frozen
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MAX_INTERIM_HEADS: Final = 32  # 1xx heads before the final one; more is a loop, not an answer
 MAX_INTERIM_BYTES: Final = MAX_FRAME_BYTES  # of all of them: no window holds them back
 KIB: Final = 1024
+MIN_MESSAGE_BYTES0: Final = 1024 * KIB  # existing clients send what their origin's socket gave
 
 
 @frozen(kw_only=True)
@@ -37,6 +38,11 @@ class MuxLimits:
     v0_stream_bytes: int = 16 * 1024 * KIB
     v0_tunnel_bytes: int = 64 * 1024 * KIB
     agent: bytes = b"wormkey"
+
+    @property
+    def v0_message_bytes(self) -> int:
+        """The longest v0 message taken: a small ``v0_stream_bytes`` costs a stream, no tunnel."""
+        return max(self.v0_stream_bytes, MIN_MESSAGE_BYTES0)
 
     def hello(self, version: int) -> Hello:
         """Return the HELLO that tells the peer."""
@@ -121,6 +127,8 @@ class Inbox:
                     stream.receive(Input.END)
             case Trailers():
                 stream.receive(Input.TRAILERS)
+            case _:  # pragma: no cover
+                assert_never(frame)
 
     def check_bound(self, stream: Stream) -> None:
         """Hold a v0 stream to its limit, which no window tells its peer.

@@ -12,7 +12,7 @@ that the others go on.
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 from attrs import frozen
 
@@ -86,7 +86,7 @@ class Mux:
         self._streams: dict[StreamId, Stream] = {}
         self._last_id = 0
         self._encode: Callable[[Frame], bytes] = wire.encode if version else wire0.encode0
-        self._decoder = wire.Decoder() if version else wire0.Decoder0(limits.v0_stream_bytes)
+        self._decoder = wire.Decoder() if version else wire0.Decoder0(limits.v0_message_bytes)
         self._inbox = Inbox(limits, version)
         self._outbox = Outbox(version)
         if version:
@@ -287,6 +287,8 @@ class Mux:
                 events.append(frame)
             case Pong():
                 events.append(frame)
+            case _:  # pragma: no cover
+                assert_never(frame)
 
     def _on_reset(self, frame: Reset, events: list[Event]) -> None:
         stream = self._live(frame.stream_id)
@@ -331,10 +333,9 @@ class Mux:
             return
         try:
             stream.send_window.grant(increment)
+            self._outbox.mark(stream)
         except RemoteProtocolError as error:
             self._fail(stream, error, events)
-        else:
-            self._outbox.mark(stream)
 
     def _live(self, stream_id: StreamId) -> Stream | None:
         """Return a stream that frames may be about; None for one that is over.
@@ -374,13 +375,11 @@ class Mux:
     def _bound(self, stream: Stream, frame: Data, events: list[Event]) -> None:
         try:
             self._inbox.check_bound(stream)
-        except RemoteProtocolError as error:
-            self._fail(stream, error, events)
-        else:
             if frame.blocked:
                 self._grant(stream.id, self._inbox.growth(stream))
-        victim = self._inbox.victim(self._streams.values())
-        if victim:
+        except RemoteProtocolError as error:
+            self._fail(stream, error, events)
+        while victim := self._inbox.victim(self._streams.values()):
             text = "this tunnel holds too much that nobody reads"
             self._fail(victim, RemoteProtocolError(text, ErrorCode.ENHANCE_YOUR_CALM), events)
 

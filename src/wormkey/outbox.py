@@ -171,9 +171,7 @@ class Outbox:
             if not count:
                 return []
             return self._data_frame(stream, count)
-        if not stream.end_queued:
-            return []
-        stream.end_queued = False
+        stream.end_queued = False  # only ends stand in the line without content
         self._drained.append(stream.id)
         if stream.trailers is not None:
             return [stream.trailers]

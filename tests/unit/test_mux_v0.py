@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from attrs import evolve
+
 from tests.support.muxes import (
     EARLY,
     GET,
     KIB,
+    LIMITS,
     ONE,
     POST,
     TWO,
@@ -94,3 +97,26 @@ def test_v0_gives_up_the_stream_stalled_longest_when_all_hold_too_much() -> None
     ]
     assert resets == ids[:1]
     assert mux.statistics().held_bytes == 4 * 13 * len(piece)
+
+
+def test_v0_gives_up_a_stream_and_no_tunnel_for_one_long_message() -> None:
+    """Whatever limit the operator gave a stream."""
+    mux = one_end(Role.GATEWAY, evolve(LIMITS, v0_stream_bytes=100), version=0)
+    mux.open_stream(GET, end_stream=True)
+    *_, event = feed(mux, Response(ONE, ResponseHead(200, ())), Data(ONE, bytes(500 * KIB)))
+    assert isinstance(event, Reset)
+    assert event.code is ErrorCode.ENHANCE_YOUR_CALM
+
+
+def test_v0_keeps_its_limit_though_the_longest_stalled_hold_little() -> None:
+    """As many are given up as it takes."""
+    mux = one_end(Role.GATEWAY, evolve(LIMITS, v0_tunnel_bytes=100), version=0)
+    ids = [mux.open_stream(GET, end_stream=True) for _ in range(12)]
+    for stream_id in ids:
+        feed(mux, Response(stream_id, ResponseHead(200, ())))
+    for stream_id in ids[:10]:
+        feed(mux, Data(stream_id, b"x"))
+    feed(mux, Data(ids[10], bytes(50)))
+    events = feed(mux, Data(ids[11], bytes(45)))
+    assert [event.stream_id for event in events if isinstance(event, Reset)] == ids[:5]
+    assert mux.statistics().held_bytes == 100
