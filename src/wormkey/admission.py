@@ -45,7 +45,8 @@ async def admit_tunnel(
 
     Cancellation: ends the tunnel; the transport is closed.
     """
-    if request.head.method != b"GET" or fields.upgrade_offer(request.head.fields) != b"websocket":
+    offer = fields.upgrade_offer(request.head.fields)
+    if request.head.method != b"GET" or offer.lower() != b"websocket" or request.has_content:
         raise AdmissionError(400, "bad_request", "This address takes WebSocket handshakes only.")
     if node.drain.draining:
         retry = ((b"Retry-After", str(RETRY_AFTER_S).encode()),)
@@ -71,6 +72,9 @@ async def _serve(node: Node, tunnels: set[Tunnel], session: Session, tunnel: Tun
     entry = node.routes.find(session.slug)
     if entry is None or entry.ended or entry.session.session_id != session.session_id:
         tunnel.close(ErrorCode.SESSION_CLOSED, "the session is over")
+        return
+    if node.drain.draining:  # it began while the handshake was under way
+        tunnel.close(ErrorCode.NO_ERROR, "the server is shutting down")
         return
     old = entry.attach(tunnel)
     if old is not None:

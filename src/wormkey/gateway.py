@@ -57,6 +57,8 @@ class Gateway:
     _limits: Http1Limits = field(init=False)
     _leavers: Leavers = field(factory=Leavers)
     _idle: set[ViewerConnection] = field(factory=set)
+    _closing: bool = False  # the drain's grace is over: connections end after their request
+    _holds: set[trio.CancelScope] = field(factory=set)  # of requests that wait for a client
 
     def __attrs_post_init__(self) -> None:
         """The limits of a connection are the settings' own."""
@@ -77,13 +79,18 @@ class Gateway:
     async def drain(self) -> None:
         """Let nothing new begin: idle connections end, tunnels are told to go when they are done.
 
+        Requests that wait for a client stop waiting: no tunnel is admitted any more.
+
         Cancellation: waits only.
         """
-        for tunnel in list(self.tunnels):
-            tunnel.go_away("the server is shutting down")
+        for hold in list(self._holds):
+            hold.cancel(reason="the server is shutting down")
         await trio.sleep(DRAIN_GRACE_S)
+        self._closing = True
         for viewer in list(self._idle):
             await viewer.aclose()
+        for tunnel in list(self.tunnels):
+            tunnel.go_away("the server is shutting down")
         for tunnel in list(self.tunnels):
             await tunnel.wait_idle()
             tunnel.close(ErrorCode.NO_ERROR, "the server is shutting down")
@@ -102,7 +109,7 @@ class Gateway:
         except Exception:
             logger.exception("connection failed")
         finally:
-            await trio.aclose_forcefully(stream)
+            await viewer.aclose()
 
     async def _serve_request(self, viewer: ViewerConnection) -> bool:
         """Answer one request; return whether the connection may carry another."""
@@ -123,7 +130,7 @@ class Gateway:
                 return False
         except AdmissionError as error:
             await self.answer_error(viewer, request, error)
-        if viewer.next_cycle():
+        if viewer.next_cycle() and not self._closing:
             return True
         await viewer.lingering_close()
         return False
@@ -230,7 +237,7 @@ class Gateway:
                 if exchange.viewer.response_started:
                     await exchange.abort()
                     return
-                if entry.ended:
+                if entry.ended or entry.session.state(self.node.now()) is not SessionState.LIVE:
                     raise gone(entry.session) from error
                 if not self._may_retry(exchange, error):
                     raise refusal_of(error) from error
@@ -251,19 +258,37 @@ class Gateway:
 
     async def _find_tunnel(self, entry: Entry, hold_until: float) -> Tunnel:
         """Return the session's tunnel, waiting for a client that is away (--hold)."""
-        upstream = entry.upstream
-        if upstream is None and entry.waiting < self.node.settings.max_held_requests:
-            upstream = await entry.wait_upstream(max(0.0, hold_until - trio.current_time()))
+        tunnel = await self._hold(entry, hold_until)
         if entry.ended:
             raise gone(entry.session)
         retry = ((b"Retry-After", str(RETRY_AFTER_S).encode()),)
-        if upstream is None:
+        if tunnel is None and self.node.drain.draining:
+            raise AdmissionError(503, "draining", "The server is shutting down.", fields=retry)
+        if tunnel is None:
             text = "The developer's machine is not connected right now."
             raise AdmissionError(502, "no_tunnel", text, fields=retry)
-        tunnel = cast("Tunnel", upstream)  # the routes of this process hold nothing else
         if entry.paused or tunnel.paused:
             raise AdmissionError(503, "paused", "The owner has paused this page.", fields=retry)
         return tunnel
+
+    async def _hold(self, entry: Entry, hold_until: float) -> Tunnel | None:
+        # The routes of this process hold nothing but tunnels.
+        tunnel = cast("Tunnel | None", entry.upstream)
+        if tunnel is not None and tunnel.takes_streams:
+            return tunnel
+        if tunnel is not None:  # it goes, or its end is under way: what is new waits for the next
+            entry.detach(tunnel)
+        node = self.node
+        if node.drain.draining or entry.waiting >= node.settings.max_held_requests:
+            return None
+        with trio.CancelScope() as hold:
+            self._holds.add(hold)
+            try:
+                found = await entry.wait_upstream(max(0.0, hold_until - trio.current_time()))
+                return cast("Tunnel | None", found)
+            finally:
+                self._holds.discard(hold)
+        return None
 
     async def _admit(self, request: ViewerRequest, route: routing.ToTunnel) -> Entry:
         """Return the session's entry if this request may use it now."""
@@ -334,7 +359,8 @@ class Gateway:
         self, viewer: ViewerConnection, head: ResponseHead, body: bytes, *, close: bool = False
     ) -> None:
         reason = REASONS.get(head.status, b"")
-        viewer.write_head(evolve(head, reason=reason), close=close or self.node.drain.draining)
+        close = close or self.node.drain.draining or not viewer.content_finished
+        viewer.write_head(evolve(head, reason=reason), close=close)
         viewer.write_content(body)
         viewer.write_end()
         await viewer.flush()

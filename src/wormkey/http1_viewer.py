@@ -131,6 +131,8 @@ class ViewerConnection:
         raw = take_request_head(self._in, self.limits)
         if raw is None:
             raw = await self._receive_head()
+        else:  # pipelined: a buffer full of requests must not keep everybody else waiting
+            await trio.lowlevel.checkpoint()
         if raw is None:
             return None
         self._is_head = raw.startswith(b"HEAD ")  # before any check: its error has no content
@@ -377,10 +379,13 @@ class ViewerConnection:
             pass
 
     async def aclose(self) -> None:
-        """Close at once; what is not flushed is lost.
+        """Close at once; what is not flushed is lost, and the cut shows as truncate's does.
 
         Cancellation: the connection is closed all the same.
         """
+        whole = self.response_finished and not (self._out or self._lost)
+        if self._writer and self._writer.framing is Framing.UNTIL_CLOSE and not whole:
+            await reset_connection(self.stream)
         await trio.aclose_forcefully(self.stream)
 
     def detach(self) -> tuple[trio.abc.Stream, bytes]:

@@ -79,6 +79,7 @@ class Tunnel:
     _ended: trio.Event = field(factory=trio.Event)
     _reason: TunnelError | None = None
     _lost: bool = False
+    _leaving: bool = False  # this end said that it goes
     _writer: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
     _idle: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
     _flushed: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
@@ -103,6 +104,11 @@ class Tunnel:
     def ended(self) -> bool:
         """Whether the tunnel is over, or ending."""
         return self._ended.is_set()
+
+    @property
+    def takes_streams(self) -> bool:
+        """Whether it may carry something new: it is not over, and neither end said that it goes."""
+        return not (self.ended or self._leaving or self.mux.peer_going_away)
 
     @property
     def nursery(self) -> trio.Nursery:
@@ -146,6 +152,7 @@ class Tunnel:
 
     def go_away(self, detail: str = "") -> None:
         """Take no new streams and tell the peer; those under way go on."""
+        self._leaving = True
         if not self.ended:
             self.mux.go_away(ErrorCode.NO_ERROR, detail.encode("utf-8", "replace"))
         self.wake_writer()

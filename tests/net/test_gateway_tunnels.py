@@ -274,7 +274,7 @@ async def test_a_tunnel_that_says_nothing_is_closed() -> None:
         await viewer.request()
         await silent.receive(Request)
         answer = await viewer.read_response()
-        assert (answer.status, answer.error) == (502, b"tunnel_lost")
+        assert (answer.status, answer.error) == (502, b"no_tunnel")
         await silent.wait_closed()
 
 
