@@ -140,6 +140,7 @@ class Client:
     _retry_now: trio.Event = field(factory=trio.Event, init=False)
     _connected_at: float | None = field(default=None, init=False)
     _draining: bool = field(default=False, init=False)
+    _dialing: trio.CancelScope = field(factory=trio.CancelScope, init=False)
 
     def __attrs_post_init__(self) -> None:
         """The edge is parsed here, so that a bad URL is told before anything starts."""
@@ -211,21 +212,18 @@ class Client:
     async def _open_stream(self) -> trio.abc.Stream:
         edge = self._edge
         try:
-            with trio.fail_after(self.settings.dial_timeout_s):
+            with trio.fail_after(self.settings.dial_timeout_s) as self._dialing:
                 stream = await trio.open_tcp_stream(edge.host, edge.port)
                 set_tcp_options(stream)
-                if not edge.tls:
-                    return stream
-                context = ssl.create_default_context()
-                secured = trio.SSLStream(stream, context, server_hostname=edge.host)
-                await secured.do_handshake()
-                return secured
+                return await _secure(stream, edge.host) if edge.tls else stream
         except trio.TooSlowError:
             raise TunnelError(f"{edge.authority} did not answer in time") from None
         except (OSError, trio.BrokenResourceError) as error:
             raise TunnelError(f"{edge.authority} cannot be reached: {error}") from error
 
     async def _serve_tunnel(self, tunnel: Tunnel) -> None:
+        if self._draining:  # it began during the handshake, and found no tunnel to wait for
+            return
         self._tunnel = tunnel
         self._connected_at = trio.current_time()
         if self.paused:
@@ -282,6 +280,7 @@ class Client:
         self._retry_now.set()
         tunnel = self._tunnel
         if tunnel is None:
+            self._dialing.cancel(reason="the client is closing")
             return
         tunnel.go_away("the client is closing")
         try:
@@ -298,6 +297,16 @@ class Client:
     def rtt_s(self) -> float | None:
         """The last measured round trip to the gateway."""
         return self._tunnel.rtt_s if self._tunnel else None
+
+
+async def _secure(stream: trio.SocketStream, host: str) -> trio.abc.Stream:
+    secured = trio.SSLStream(stream, ssl.create_default_context(), server_hostname=host)
+    try:
+        await secured.do_handshake()
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
+    return secured
 
 
 _ORIGIN_CODES: Final = frozenset(
