@@ -172,13 +172,16 @@ def limits_in_code() -> Iterator[str]:
     for path in SOURCES.rglob("*.py"):
         module = ".".join(path.relative_to(SOURCES).with_suffix("").parts).removesuffix(".__init__")
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            name = node.target.id if _is_constant(node) else ""
+            name = _constant(node)
             if re.fullmatch(r"MAX_\w+|[A-Z]\w*_(S|BYTES0?|TRIES|FRAMES|THREADS)", name):
                 yield f"{module}.{name}"
 
 
-def _is_constant(node: ast.stmt) -> bool:
-    return isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+def _constant(node: ast.stmt) -> str:
+    """The name that an annotated assignment gives, nothing for another statement."""
+    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+        return node.target.id
+    return ""
 
 
 def test_every_limit_of_the_code_is_listed() -> None:
