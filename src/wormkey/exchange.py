@@ -7,6 +7,7 @@ and where to, is decided before (gateway.py); what a failure looks like to the v
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -21,7 +22,7 @@ from wormkey.grammar import check_tunnel_response
 from wormkey.http1 import ViewerRequest
 from wormkey.http1_viewer import ViewerConnection
 from wormkey.scopes import Child, Drain, alongside, together
-from wormkey.transport import half_close, reset_connection, send_with_progress
+from wormkey.transport import half_close, receive, reset_connection, send_with_progress
 
 if TYPE_CHECKING:
     from wormkey.tunnel import Tunnel
@@ -45,6 +46,7 @@ class Exchange:
     upgraded: bool = False
     aborted: bool = False
     tries: int = 0
+    on_upgrade: Callable[[], None] = lambda: None
     _child: Child[None] = field(factory=Child)
     _limit_s: float = field(init=False)
 
@@ -175,17 +177,18 @@ class Exchange:
         await self.viewer.flush()
         raw, early = self.viewer.detach()
         self.upgraded = True
+        self.on_upgrade()
         await together(
             lambda: self._raw_inbound(stream, raw, early),
             lambda: self._raw_outbound(stream, raw),
         )
 
     async def _raw_inbound(self, stream: TunnelStream, raw: trio.abc.Stream, early: bytes) -> None:
-        data = early or await raw.receive_some(READ_BYTES)
+        data = early or await receive(raw, READ_BYTES)
         while data:
             self._touch()
-            await stream.send(bytes(data))
-            data = await raw.receive_some(READ_BYTES)
+            await stream.send(data)
+            data = await receive(raw, READ_BYTES)
         await stream.send(b"", end_stream=True)
 
     async def _raw_outbound(self, stream: TunnelStream, raw: trio.abc.Stream) -> None:

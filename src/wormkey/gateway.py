@@ -15,7 +15,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, cast
 
 import trio
-from attrs import define, evolve, field
+from attrs import define, evolve, field, frozen
 
 from wormkey import fields, pages, policy, routing
 from wormkey.admission import admit_tunnel
@@ -23,14 +23,14 @@ from wormkey.errors import AdmissionError, ErrorCode, StreamError, TunnelError
 from wormkey.exchange import Exchange, refusal_of
 from wormkey.fields import ViewerFacts
 from wormkey.forwarded import is_trusted
-from wormkey.frames import Fields, ResponseHead
+from wormkey.frames import Fields, RequestHead, ResponseHead
 from wormkey.http1 import Http1Limits, ViewerRequest
 from wormkey.http1_viewer import ViewerConnection
 from wormkey.leavers import Leavers
 from wormkey.node import Node
 from wormkey.registry import gone
 from wormkey.session import SessionState
-from wormkey.transport import peer_address, raw_socket
+from wormkey.transport import peer_address
 from wormkey.tunnel import Tunnel
 
 if TYPE_CHECKING:
@@ -46,6 +46,14 @@ RETRY_AFTER_S: Final = 5
 REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 _LEFT = (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError)
+
+
+@frozen
+class Caller:
+    """Who is at the other end of a connection: his address, and whether the operator trusts it."""
+
+    peer: str
+    trusted: bool
 
 
 @define(eq=False)
@@ -102,7 +110,9 @@ class Gateway:
         """
         viewer = ViewerConnection(stream, self._limits)
         try:
-            while await self._serve_request(viewer):
+            peer = peer_address(stream)
+            caller = Caller(peer, is_trusted(peer, self.node.settings.trusted_proxies))
+            while await self._serve_request(viewer, caller):
                 pass
         except _LEFT:
             logger.debug("viewer left")
@@ -111,7 +121,7 @@ class Gateway:
         finally:
             await viewer.aclose()
 
-    async def _serve_request(self, viewer: ViewerConnection) -> bool:
+    async def _serve_request(self, viewer: ViewerConnection, caller: Caller) -> bool:
         """Answer one request; return whether the connection may carry another."""
         self._idle.add(viewer)
         request = None
@@ -126,7 +136,7 @@ class Gateway:
         if request is None:
             return False
         try:
-            if not await self._route(viewer, request):
+            if not await self._route(viewer, request, caller):
                 return False
         except AdmissionError as error:
             await self.answer_error(viewer, request, error)
@@ -137,31 +147,35 @@ class Gateway:
 
     # ── routing ───────────────────────────────────────────────────────────────────────────────
 
-    def _facts(self, viewer: ViewerConnection, request: ViewerRequest) -> ViewerFacts:
-        node = self.node
-        peer = peer_address(viewer.stream)
-        host = (fields.get(request.head.fields, b"host") or [b""])[0]
-        trusted = is_trusted(peer, node.settings.trusted_proxies)
-        facts = ViewerFacts(
-            peer=peer,
-            scheme=b"http",
-            authority=host,
-            http_version=request.http_version,
-            trusted=trusted,
-        )
-        return fields.behind_proxy(request.head.fields, facts)
-
-    async def _route(self, viewer: ViewerConnection, request: ViewerRequest) -> bool:
+    async def _route(
+        self, viewer: ViewerConnection, request: ViewerRequest, caller: Caller
+    ) -> bool:
         """Send a request where it belongs; false when the connection is not HTTP any more."""
-        facts = self._facts(viewer, request)
+        received = request.head.fields
+        host = (fields.get(received, b"host") or [b""])[0]
+        scheme = None
+        if caller.trusted:
+            said = fields.behind_proxy(
+                received, ViewerFacts(peer="", scheme=b"http", authority=host, trusted=True)
+            )
+            host, scheme = said.authority, said.scheme
         route = routing.resolve(
             target=request.head.target,
-            host=facts.authority,
-            cookies=fields.get(request.head.fields, b"cookie"),
+            host=host,
+            cookies=fields.get(received, b"cookie"),
             public=self.node.public,
         )
         match route:
             case routing.ToTunnel():
+                facts = ViewerFacts(
+                    peer=caller.peer,
+                    scheme=scheme or self.node.public.scheme_of(route.authority),
+                    authority=route.authority,
+                    prefix=route.prefix,
+                    http_version=request.http_version,
+                    trusted=caller.trusted,
+                    shared_origin=route.by != "host",
+                )
                 return await self._proxy(viewer, request, route, facts)
             case routing.Reserved(name="health"):
                 await self._answer_text(viewer, b"ok\n")
@@ -192,14 +206,9 @@ class Gateway:
     ) -> bool:
         settings = self.node.settings
         entry = await self._admit(request, route)
-        facts = evolve(
-            facts,
-            scheme=facts.scheme if facts.trusted else self.node.public.scheme_of(route.authority),
-            authority=route.authority,
-            prefix=route.prefix,
-            shared_origin=route.by != "host",
-        )
-        head = fields.for_tunnel(evolve(request.head, target=route.target), facts)
+        received = request.head
+        inbound = RequestHead(received.method, route.target, received.fields)
+        head = fields.for_tunnel(inbound, facts)
         if entry.session.auth_mode != "none":  # the credentials are the gateway's, not the app's
             kept = tuple(pair for pair in head.fields if pair[0].lower() != b"authorization")
             head = evolve(head, fields=kept)
@@ -209,14 +218,14 @@ class Gateway:
         if route.by == "path":
             extra = ((b"Set-Cookie", routing.route_cookie(route.slug, self.node.public)),)
         exchange = Exchange(viewer, request, head, facts, settings, self.node.drain, extra)
-        socket = raw_socket(viewer.stream)
-        fd = -1 if socket is None else socket.fileno()
         with trio.CancelScope() as scope:
-            self._leavers.watch(fd, scope)
+            fd = self._leavers.watch(viewer.stream, scope)
+            # Only upgraded connections half-close: after a 101 a FIN is not leaving.
+            exchange.on_upgrade = lambda: self._leavers.unwatch(fd, scope)
             try:
                 await self._run_exchange(exchange, entry)
             finally:
-                self._leavers.unwatch(fd)
+                self._leavers.unwatch(fd, scope)
         return not (scope.cancelled_caught or exchange.upgraded or exchange.aborted)
 
     async def _run_exchange(self, exchange: Exchange, entry: Entry) -> None:

@@ -23,7 +23,7 @@ from wormkey.errors import ErrorCode, TunnelError
 from wormkey.frames import MAX_MESSAGE_BYTES, SUBPROTOCOL, RequestHead
 from wormkey.inbox import MuxLimits
 from wormkey.mux import Mux, Role
-from wormkey.transport import send_with_progress
+from wormkey.transport import receive, send_with_progress
 from wormkey.tunnel import Tunnel, TunnelTimings
 from wormkey.tunnelstream import TunnelStream
 
@@ -61,13 +61,13 @@ class Carrier(trio.abc.Stream):
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Receive; b"" at the end. Cancellation: nothing is lost."""
         try:
-            data = await self.inner.receive_some(max_bytes)
+            data = await receive(self.inner, max_bytes or _READ_BYTES)
         except trio.BrokenResourceError:
             self._end()
             raise
         if not data:
             self._end()
-        return bytes(data)
+        return data
 
     def _end(self) -> None:
         self.ended = True
@@ -99,7 +99,7 @@ async def accept(
 
     Cancellation: ends the tunnel without a goodbye. The transport is closed in every case.
     """
-    size = MAX_MESSAGE_BYTES if version else limits.v0_stream_bytes
+    size = MAX_MESSAGE_BYTES if version else limits.v0_message_bytes
     carrier = Carrier(stream, timings.write_timeout_s)
 
     async def open_connection(nursery: trio.Nursery) -> WebSocketConnection:
@@ -153,7 +153,7 @@ async def dial(
             subprotocols=[SUBPROTOCOL],
             extra_headers=[(b"Authorization", b"Bearer " + handshake.token.encode())],
             message_queue_size=_QUEUED_MESSAGES,
-            max_message_size=handshake.limits.v0_stream_bytes,
+            max_message_size=handshake.limits.v0_message_bytes,
             receive_buffer_size=_READ_BYTES,
         )
 

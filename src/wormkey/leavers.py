@@ -14,6 +14,8 @@ from typing import Final
 import trio
 from attrs import define, field
 
+from wormkey.transport import raw_socket
+
 SWEEP_S: Final = 0.1
 FIN_SWEEPS: Final = 3  # 0.2 to 0.3 s after the FIN
 _READ_HANGUP: Final = getattr(select, "POLLRDHUP", 0)  # Linux; elsewhere only full hang-ups show
@@ -28,15 +30,24 @@ class Leavers:
     _fins: dict[int, int] = field(factory=dict)
     _sleeping: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
 
-    def watch(self, fd: int, scope: trio.CancelScope) -> None:
-        """Cancel ``scope`` when the peer of socket ``fd`` leaves; unwatch before closing it."""
-        self._watched[fd] = scope
-        self._poll.register(fd, _READ_HANGUP)
-        self._sleeping.unpark_all()
+    def watch(self, stream: trio.abc.Stream, scope: trio.CancelScope) -> int:
+        """Cancel ``scope`` when the peer of ``stream`` leaves; return what unwatch wants.
 
-    def unwatch(self, fd: int) -> None:
-        """Forget a socket."""
-        if self._watched.pop(fd, None) is not None:
+        A stream without a socket is not watched.
+        """
+        sock = raw_socket(stream)
+        fd = -1 if sock is None else sock.fileno()
+        if fd >= 0:
+            self._watched[fd] = scope
+            self._fins.pop(fd, None)
+            self._poll.register(fd, _READ_HANGUP)
+            self._sleeping.unpark_all()
+        return fd
+
+    def unwatch(self, fd: int, scope: trio.CancelScope) -> None:
+        """Forget a stream; one that was closed meanwhile may have left its number to another."""
+        if self._watched.get(fd) is scope:
+            del self._watched[fd]
             self._fins.pop(fd, None)
             self._poll.unregister(fd)
 
@@ -52,5 +63,7 @@ class Leavers:
         """Look once at every watched socket."""
         for fd, events in self._poll.poll(0):
             seen = self._fins[fd] = self._fins.get(fd, 0) + 1
+            if events & select.POLLNVAL:  # closed by its owner, who is about to unwatch it
+                continue
             if events & ~_READ_HANGUP or seen >= FIN_SWEEPS:
                 self._watched[fd].cancel(reason="the viewer has left")

@@ -21,7 +21,7 @@ from wormkey.http1 import Http1Limits
 from wormkey.http1_origin import OriginConnection
 from wormkey.originpool import OriginPool
 from wormkey.scopes import alongside, together
-from wormkey.transport import half_close, reset_connection, send_with_progress
+from wormkey.transport import half_close, receive, reset_connection, send_with_progress
 from wormkey.tunnelstream import TunnelStream
 
 if TYPE_CHECKING:
@@ -245,9 +245,9 @@ class _Exchange:
         await half_close(raw)
 
     async def _raw_outbound(self, raw: trio.abc.Stream, early: bytes) -> None:
-        data = early or bytes(await raw.receive_some(READ_BYTES))
+        data = early or await receive(raw, READ_BYTES)
         while data:
             await self.stream.send(data)
             self.sent_bytes += len(data)
-            data = bytes(await raw.receive_some(READ_BYTES))
+            data = await receive(raw, READ_BYTES)
         await self.stream.send(b"", end_stream=True)

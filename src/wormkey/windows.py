@@ -73,8 +73,11 @@ class ReceiveWindow:
     def release(self, count: int) -> int:
         """Account for ``count`` bytes that the next hop has taken; return the grant now due.
 
-        Grants are given by the half window: smaller ones cost a frame for few bytes, later ones
-        leave the peer waiting for a round trip.
+        A grant is due once it is as much as the peer has left: with a next hop that keeps up that
+        is every half window (smaller ones cost a frame for few bytes, later ones leave the peer
+        waiting for a round trip). While much is held, a peer who has run out gets the little
+        that is free in eighths; without that, stalled streams could keep a tunnel's last bytes
+        from all the others.
 
         Raises:
             LocalProtocolError: more is released than is held.
@@ -83,7 +86,7 @@ class ReceiveWindow:
             raise LocalProtocolError("more released than held", ErrorCode.FLOW_CONTROL_ERROR)
         self.held_bytes -= count
         self.taken_bytes += count
-        if self.taken_bytes * 2 < self.size_bytes:
+        if self.taken_bytes < max(self.available_bytes, self.size_bytes // 8):
             return 0
         grant = self.taken_bytes
         self.taken_bytes = 0

@@ -75,7 +75,7 @@ def test_the_tunnel_s_window_bounds_all_streams_together() -> None:
 def test_tunnel_grants_come_by_the_half_window() -> None:
     """Also for content that nobody will take."""
     inbox = Inbox(LIMITS, 1)
-    inbox.arrive(600)
+    inbox.arrive(500)
     assert inbox.give_back(499) == 0
     assert inbox.give_back(1) == 500
 
@@ -95,8 +95,9 @@ def test_a_dropped_stream_gives_back_what_it_held() -> None:
     streams = [make(inbox, number) for number in range(1, 11)]
     for stream in streams:
         take_in(inbox, stream, 100)
-    assert sum(inbox.drop(stream) for stream in streams) == 1000
+    granted = sum(inbox.drop(stream) for stream in streams)
     assert inbox.held_bytes == 0
+    inbox.arrive(granted)  # all that was granted may come again
 
 
 def test_an_answer_moves_its_half() -> None:

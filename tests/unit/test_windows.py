@@ -58,12 +58,21 @@ def test_a_peer_that_overruns_the_window_is_told_so() -> None:
 
 
 def test_grants_come_by_the_half_window() -> None:
-    """Below half a window nothing is granted; at half, all that was taken."""
+    """With a next hop that keeps up nothing is granted below half a window; at half, all."""
     window = ReceiveWindow.of(10)
-    window.arrive(10)
+    window.arrive(5)
     assert window.release(4) == 0
     assert window.release(1) == 5
-    assert (window.available_bytes, window.held_bytes, window.taken_bytes) == (5, 5, 0)
+    assert (window.available_bytes, window.held_bytes, window.taken_bytes) == (10, 0, 0)
+
+
+def test_a_peer_who_has_run_out_gets_what_is_free_in_eighths() -> None:
+    """While the rest is held by those who do not read, the others must go on."""
+    window = ReceiveWindow.of(80)
+    window.arrive(80)
+    assert window.release(9) == 0
+    assert window.release(1) == 10
+    assert (window.available_bytes, window.held_bytes, window.taken_bytes) == (10, 70, 0)
 
 
 def test_more_cannot_be_released_than_is_held() -> None:
@@ -78,10 +87,10 @@ def test_more_cannot_be_released_than_is_held() -> None:
 def test_growing_tells_the_peer_all_at_once() -> None:
     """What was taken and not yet granted travels with the growth."""
     window = ReceiveWindow.of(10)
-    window.arrive(10)
+    window.arrive(5)
     window.release(4)
     assert window.grow(10) == 14
-    assert window == ReceiveWindow(20, 14, 6, 0)
+    assert window == ReceiveWindow(20, 19, 1, 0)
 
 
 @given(
