@@ -161,9 +161,9 @@ class Origin:
     async def _serve_one(self, stream: trio.SocketStream, tls: ssl.SSLContext | None) -> None:
         connection = Connection(stream, len(self.connections) + 1)
         self.connections.append(connection)
-        async with self._news:
-            self._news.notify_all()
         try:
+            async with self._news:
+                self._news.notify_all()
             if tls is not None:
                 secure = trio.SSLStream(stream, tls, server_side=True, https_compatible=True)
                 await secure.do_handshake()
