@@ -159,6 +159,7 @@ def make_app(node: Node) -> Starlette:
             Route("/", api.alive),
             Route("/health", api.health),
             Route("/ready", api.ready),
+            Route("/access", api.access),
             Route("/sessions", api.create, methods=["POST"]),
             Route("/sessions/by-slug/{slug}", api.read_public),
             Route("/sessions/by-slug/{slug}/close", api.close_by_slug, methods=["POST"]),
@@ -191,6 +192,11 @@ class _Api:
     async def ready(self, _request: Request) -> Response:
         self._check_draining()
         return PlainTextResponse("ok")
+
+    async def access(self, request: Request) -> Response:
+        """Tell whether the token presented may create sessions: what ``wormkey login`` asks."""
+        principal = await self._admit_creation(request)
+        return JSONResponse({"ok": True, "name": principal.removeprefix("token:")})
 
     async def create(self, request: Request) -> Response:
         self._check_draining()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from wormkey.stream import Stream
 
 HEADER: Final = wire.HEADER_BYTES
-QUANTUM_BYTES: Final = 16 * 1024  # a stream's turn while others wait; security.md's 16-32 KiB
+QUANTUM_BYTES: Final = 16 * 1024  # a stream's turn while others wait; one TLS record's worth
 SLACK_FRAMES: Final = 1024  # control frames beyond four for each stream that may be open
 MAX_QUEUED_PONGS: Final = 64  # a peer that pings faster than it reads
 MAX_QUEUED_HEAD_BYTES: Final = 8 * 1024 * 1024  # beyond it, no new stream adds a head

@@ -152,8 +152,11 @@ def _check_together(settings: Settings) -> None:
         host = urlsplit(settings.public_url).hostname or ""
         if is_ip(host):
             raise ConfigError(f"--routing host needs a name in --public-url, not {host}")
+    if settings.tunnel_timeout_s < 2 * settings.ping_interval_s:
+        raise ConfigError(
+            "--tunnel-timeout is under two of --ping-interval: one late ping is no loss"
+        )
     for least, most in (
-        ("ping_interval_s", "tunnel_timeout_s"),
         ("max_target_bytes", "max_head_bytes"),
         ("stream_window_bytes", "max_stream_window_bytes"),
         ("max_stream_window_bytes", "tunnel_window_bytes"),

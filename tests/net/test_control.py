@@ -144,6 +144,26 @@ async def test_taken_name_is_409(plane: Plane) -> None:
     assert (status, error["code"]) == (409, "name_taken")
 
 
+async def test_a_login_can_check_its_token(tmp_path: Path) -> None:
+    """GET /access names the token that creates sessions; no other one is good for it."""
+    async with open_plane(tmp_path, access="token") as plane:
+        token = await plane.node.registry.add_access_token("laptop")
+        assert await plane.call("GET", "/access", token=token) == (
+            200,
+            {"ok": True, "name": "laptop"},
+        )
+        for wrong in (None, "", token[:-1]):
+            answer = await plane.answer("GET", "/access", token=wrong)
+            assert answer.status == 401
+
+
+async def test_open_mode_lets_everybody_in(tmp_path: Path) -> None:
+    """GET /access says so without a token."""
+    async with open_plane(tmp_path, access="open") as plane:
+        status, body = await plane.call("GET", "/access")
+        assert (status, body["ok"]) == (200, True)
+
+
 async def test_token_mode_needs_an_access_token(tmp_path: Path) -> None:
     """Missing, wrong, revoked and session tokens create nothing; a valid one does."""
     async with open_plane(tmp_path, access="token") as plane:
