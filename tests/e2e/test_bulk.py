@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
-from tests.support.messages import LAST_CHUNK, Request, compose, framing, pieces
+from tests.support.messages import LAST_CHUNK, Request, compose, framing, read_content
 from tests.support.origin import Connection, each_head, start_origin
 from tests.support.process import Running, running_client, running_daemon
 from tests.support.viewer import open_viewer
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from tests.support.process import Daemon
@@ -48,9 +50,13 @@ async def _serve(connection: Connection, request: Request) -> None:
             await connection.send(STEP)
     elif request.target == b"/up":
         digest = hashlib.sha256()
-        async for piece in pieces(connection, framing(request.head, request=True), request.content):
+
+        async def take(piece: bytes) -> None:
             digest.update(piece)
             request.content.chunks.clear()
+
+        kind = framing(request.head, request=True)
+        await read_content(connection, kind, request.content, take)
         await connection.answer(digest.hexdigest().encode())
     else:
         await connection.send(compose(b"HTTP/1.1 200 OK", ((b"Transfer-Encoding", b"chunked"),)))
@@ -106,8 +112,10 @@ async def test_a_bulk_download_and_upload_with_fifty_streams_beside_them(tmp_pat
             running_daemon(tmp_path) as daemon,
         ):
             origin = await start_origin(nursery, each_head(_serve))
-            async with running_client(daemon, tmp_path, str(origin.port)) as (client, told):
-                viewers = await _open_viewers(daemon, told["slug"])
+            async with (
+                running_client(daemon, tmp_path, str(origin.port)) as (client, told),
+                _viewers(daemon, told["slug"]) as viewers,
+            ):
                 counts = [0] * COMPANY
                 for number in range(COMPANY):
                     nursery.start_soon(_ticks, viewers[number], counts, number)
@@ -121,10 +129,19 @@ async def test_a_bulk_download_and_upload_with_fifty_streams_beside_them(tmp_pat
                 peaks = [_report("daemon", daemon.process), _report("client", client)]
                 assert max(peaks) < PEAK_BYTES
                 nursery.cancel_scope.cancel(reason="the test is over")
+
+
+@asynccontextmanager
+async def _viewers(daemon: Daemon, slug: str) -> AsyncIterator[list[Viewer]]:
+    """Connect the company and the one who transfers; close them all at the end."""
+    authority = f"{slug}.localhost:{daemon.gateway[1]}".encode()
+    viewers: list[Viewer] = []
+    try:
+        for _ in range(COMPANY + 1):
+            viewer = await open_viewer(*daemon.gateway, authority)
+            viewers.append(viewer)
+        yield viewers
+    finally:
+        with trio.CancelScope(shield=True):  # forced closes: nothing here waits
             for viewer in viewers:
                 await viewer.aclose()
-
-
-async def _open_viewers(daemon: Daemon, slug: str) -> list[Viewer]:
-    authority = f"{slug}.localhost:{daemon.gateway[1]}".encode()
-    return [await open_viewer(*daemon.gateway, authority) for _ in range(COMPANY + 1)]

@@ -7,7 +7,7 @@ import hashlib
 import pytest
 import trio
 
-from tests.support.messages import LAST_CHUNK, Request, chunk, compose, pieces, response
+from tests.support.messages import LAST_CHUNK, Request, chunk, compose, read_content, response
 from tests.support.origin import Connection, each_head, each_request
 from tests.support.world import open_world
 
@@ -62,8 +62,7 @@ async def test_an_upload_reaches_the_origin_as_it_arrives(chunked: bool) -> None
     async def answer(connection: Connection, request: Request) -> None:
         await connection.send(compose(HEAD[:-2], CHUNKED))
         kind = "chunked" if chunked else 500
-        async for piece in pieces(connection, kind, request.content):
-            await connection.send_chunk(piece)
+        await read_content(connection, kind, request.content, connection.send_chunk)
         await connection.send(LAST_CHUNK)
 
     framing = CHUNKED if chunked else ((b"Content-Length", b"500"),)

@@ -15,7 +15,7 @@ from attrs import define, field, frozen
 from tests.support.link import CutError, Ended
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from tests.support.link import Link
 
@@ -201,37 +201,43 @@ async def read_chunk(link: Link) -> bytes | Fields:
     return parse_fields(lines)
 
 
-async def pieces(link: Link, kind: int | str, content: Content) -> AsyncIterator[bytes]:
-    """Yield a message's content as it arrives and record it in ``content``, the end included."""
+async def _nothing(_piece: bytes) -> None:
+    """Take a piece and do nothing with it."""
+
+
+async def read_content(
+    link: Link,
+    kind: int | str,
+    content: Content,
+    take: Callable[[bytes], Awaitable[None]] = _nothing,
+) -> Content:
+    """Read a message's content as ``framing`` said; a cut ends it, ``end`` tells how.
+
+    Each piece is recorded in ``content`` as it arrives and given to ``take``.
+    """
     try:
         if kind == "chunked":
             while isinstance(piece := await read_chunk(link), bytes):
                 content.chunks.append(piece)
-                yield piece
+                await take(piece)
             content.trailers, content.end = piece, "chunked"
-            return
+            return content
         left = kind if isinstance(kind, int) else 1 << 62
         while left and (data := await link.read_some(min(left, 65536))):
             left -= len(data)
             content.chunks.append(data)
-            yield data
+            await take(data)
     except CutError as cut:
         if cut.got:
             content.chunks.append(cut.got)
         content.end = f"cut-{cut.ended.value}"
-        return
+        return content
     if kind == "close":
         content.end = "FIN" if link.ended is Ended.FIN else "cut-RST"
     elif left:
         content.end = f"cut-{(link.ended or Ended.FIN).value}"
     else:
         content.end = "length" if kind else "none"
-
-
-async def read_content(link: Link, kind: int | str, content: Content) -> Content:
-    """Read a message's content as ``framing`` said; a cut ends it, ``end`` tells how."""
-    async for _ in pieces(link, kind, content):
-        pass
     return content
 
 

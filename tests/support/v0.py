@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import struct
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
 import trio_websocket
 from attrs import define, field, frozen
 
-from tests.support.messages import compose, framing, pieces
+from tests.support.messages import compose, framing, read_content
 from tests.support.viewer import open_viewer
 
 if TYPE_CHECKING:
@@ -164,8 +165,8 @@ class V0Client:
             head = compose(b"HTTP/1.1 %d" % answer.status, joined.items())
             await self.send(RESPONSE_HEADERS, stream, head)
             kind = framing(answer.head, request=False, method=method)
-            async for piece in pieces(viewer, kind, answer.content):
-                await self.send(STREAM_DATA, stream, piece)
+            send_data = partial(self.send, STREAM_DATA, stream)
+            await read_content(viewer, kind, answer.content, send_data)
             await self.send(STREAM_END, stream)
         finally:
             await viewer.aclose()
