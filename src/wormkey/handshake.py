@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+import h11
 import trio
 from attrs import define, field, frozen
 from trio_websocket import (
@@ -17,6 +18,7 @@ from trio_websocket import (
     wrap_client_stream,
     wrap_server_stream,
 )
+from wsproto.utilities import ProtocolError as WebSocketError
 
 from wormkey import masking
 from wormkey.errors import ErrorCode, TunnelError
@@ -45,14 +47,15 @@ class Carrier(trio.abc.Stream):
     write_timeout_s: float
     on_end: Callable[[], None] | None = None
     ended: bool = False
+    failure: str = ""  # why this end gave it up, which trio-websocket keeps to itself
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send all of ``data``. Cancellation: may leave a partial write."""
         try:
             await send_with_progress(self.inner, data, self.write_timeout_s)
         except trio.TooSlowError as error:
-            text = f"the peer took nothing for {self.write_timeout_s:g} s"
-            raise trio.BrokenResourceError(text) from error
+            self.failure = f"the peer took nothing for {self.write_timeout_s:g} s"
+            raise trio.BrokenResourceError(self.failure) from error
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until a send would probably not block. Cancellation: waits only."""
@@ -194,12 +197,15 @@ async def _run(
                 try:
                     await tunnel.run(connection)
                 except TunnelError as error:
-                    reason = error
+                    reason = TunnelError(carrier.failure) if carrier.failure else error
             nursery.cancel_scope.cancel(reason="the tunnel is over")
     except* ConnectionRejected as group:
         reason = _refusal(_first(group))
     except* ConnectionClosed:
         reason = TunnelError("the connection was closed in the opening handshake")
+    except* (h11.ProtocolError, WebSocketError):
+        # trio-websocket's reader tells the peer of its error, and fails where that cannot be told.
+        reason = TunnelError("the peer does not speak WebSocket")
     finally:
         await trio.aclose_forcefully(carrier)
     raise reason

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from wormkey.mux import Mux
 
 QUEUE_BYTES: Final = 64 * 1024  # what a sender may queue before it waits; one message's worth
+JOIN_BYTES: Final = 2 * 1024  # frames up to here are joined: each costs 150 bytes of its own
 
 
 class _Tunnel(Protocol):
@@ -66,13 +67,25 @@ class TunnelStream:
     def deliver(self, frame: Response | Data | Trailers | Reset) -> None:
         """Hand over what arrived; never waits, the window has room for it."""
         if not isinstance(frame, Reset):
-            self._frames.append(frame)
+            self._append(frame)
             self._receiver.unpark()
         elif frame.code is ErrorCode.NO_ERROR and self._complete():
             self._stopped = True
             self._sender.unpark()
         else:
             self.fail(StreamError(frame.code, frame.detail.decode("utf-8", "replace")))
+
+    def _append(self, frame: Response | Data | Trailers) -> None:
+        """Queue a frame; tiny ones become one, or a window full of them would cost a hundred."""
+        last = self._frames[-1] if self._frames else None
+        if (
+            isinstance(frame, Data)
+            and isinstance(last, Data)
+            and len(last.data) + len(frame.data) <= JOIN_BYTES
+        ):
+            self._frames[-1] = Data(self.id, last.data + frame.data, frame.end_stream)
+        else:
+            self._frames.append(frame)
 
     def _complete(self) -> bool:
         if not self._frames:
@@ -82,7 +95,7 @@ class TunnelStream:
 
     def fail(self, error: StreamError | TunnelError) -> None:
         """End the stream with an error: what is queued is dropped, who waits is told."""
-        self._error = error
+        self._error = self._error or error  # the first one is the reason
         self._frames.clear()
         self._receiver.unpark_all()
         self._sender.unpark_all()
@@ -173,5 +186,5 @@ class TunnelStream:
     def close(self, code: ErrorCode = ErrorCode.CANCELLED, detail: str = "") -> None:
         """Be done with the stream; one that is not finished is reset with ``code``."""
         self._frames.clear()
-        self._tunnel.mux.close_stream(self.id, code, detail.encode())
+        self._tunnel.mux.close_stream(self.id, code, detail.encode("utf-8", "replace"))
         self._tunnel.forget(self)

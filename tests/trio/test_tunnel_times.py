@@ -1,0 +1,310 @@
+"""tunnel.py and handshake.py against a virtual clock: every wait has its end, and which one."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+
+import pytest
+import trio
+import trio.testing
+from attrs import evolve
+
+from tests.support.muxes import POST
+from tests.support.tunnels import (
+    LIMITS,
+    TIMINGS,
+    Side,
+    always,
+    no_handler,
+    open_tunnel,
+    play_client,
+    play_gateway,
+    slow_down,
+)
+from wormkey.errors import ErrorCode, TunnelError
+from wormkey.frames import GoAway, Ping, Pong, StreamId, Window
+from wormkey.handshake import Handshake, accept, dial
+
+Clock = trio.testing.MockClock
+GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+
+@pytest.mark.parametrize("version", [1, 0])
+async def test_the_round_trip_time_is_measured_at_once(version: int, autojump_clock: Clock) -> None:
+    """Both ends of v1 know it after one round trip; in v0 only the client asks."""
+    async with open_tunnel(version=version) as ends:
+        slow_down(ends.at_gateway, 0.2)
+        slow_down(ends.at_client, 0.1)
+        await trio.sleep(TIMINGS.ping_interval_s + 1)
+        for side, asks in ((ends.client, True), (ends.gateway, bool(version))):
+            if not asks:
+                assert side.tunnel.rtt_s is None
+                continue
+            assert side.tunnel.rtt_s is not None
+            assert 0.299 < side.tunnel.rtt_s < 0.61  # each may wait for the other's PING
+
+
+async def test_a_pong_that_answers_nothing_measures_nothing(autojump_clock: Clock) -> None:
+    """A peer cannot make the figure up."""
+    async with play_client() as hand:
+        assert isinstance(await hand.receive(), Ping)
+        await hand.send(Pong(bytes(8)), Pong(b"x"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert hand.side.tunnel.rtt_s is None
+
+
+async def test_an_idle_tunnel_lives_for_ever(autojump_clock: Clock) -> None:
+    """PINGs keep it alive in both versions; a v0 gateway says nothing by itself."""
+    for version in (1, 0):
+        async with open_tunnel(version=version) as ends:
+            await trio.sleep(3600)
+            assert not ends.gateway.tunnel.ended
+            assert not ends.client.tunnel.ended
+
+
+async def test_a_silent_peer_is_given_up_in_time(autojump_clock: Clock) -> None:
+    """Counted from the last thing heard, not from the next PING; its session may come back."""
+    async with play_client() as hand:
+        heard_at = trio.current_time()
+        error = await hand.side.wait_error()
+        assert hand.side.ended_at - heard_at == pytest.approx(TIMINGS.silence_timeout_s)
+        assert error.retryable
+        assert "silent" in str(error)
+
+
+async def test_a_silent_v0_client_is_given_longer(autojump_clock: Clock) -> None:
+    """It sends PING every 25 s, and gets none."""
+    async with play_client(version=0) as hand:
+        heard_at = trio.current_time()
+        await hand.side.wait_error()
+        limit_s = TIMINGS.v0_silence_timeout_s
+        assert hand.side.ended_at - heard_at == pytest.approx(limit_s)
+
+
+async def test_a_silent_gateway_is_given_up(autojump_clock: Clock) -> None:
+    """The client dials again, rather than hold a dead tunnel."""
+    async with play_gateway() as hand:
+        assert (await hand.side.wait_error()).retryable
+
+
+async def test_any_frame_is_a_sign_of_life(autojump_clock: Clock) -> None:
+    """A peer that is too busy for PONGs is no dead peer."""
+    async with play_client() as hand:
+        for _ in range(20):
+            await trio.sleep(TIMINGS.silence_timeout_s - 1)
+            await hand.send(Window(StreamId(0), 1))
+        assert not hand.side.tunnel.ended
+
+
+async def test_a_peer_that_takes_nothing_is_given_up(autojump_clock: Clock) -> None:
+    """After the write time-out, though it goes on talking; its streams end."""
+    async with open_tunnel() as ends:
+        stream = ends.gateway.tunnel.open_stream(POST, end_stream=False)
+        slow_down(ends.at_gateway, 10_000)
+        begun_at = trio.current_time()
+        await stream.send(b"x")
+        error = await ends.gateway.wait_error()
+        assert "took nothing" in str(error)
+        assert ends.gateway.ended_at - begun_at < 2 * TIMINGS.write_timeout_s + 1
+        with pytest.raises(TunnelError):
+            await stream.receive()
+
+
+async def test_a_slow_peer_is_not_a_dead_one(autojump_clock: Clock) -> None:
+    """Each piece takes nearly the whole write time-out: the content arrives."""
+    timings = evolve(TIMINGS, silence_timeout_s=10_000)
+    async with open_tunnel(timings=timings) as ends:
+        slow_down(ends.at_gateway, TIMINGS.write_timeout_s - 1)
+        stream = ends.gateway.tunnel.open_stream(POST, end_stream=False)
+        for _ in range(3):
+            await stream.send(bytes(60_000))
+        await stream.send(b"", end_stream=True)
+        await stream.wait_sent()
+        assert not ends.gateway.tunnel.ended
+
+
+@pytest.mark.parametrize("version", [1, 0])
+async def test_a_session_that_expires_ends_its_tunnel(version: int, autojump_clock: Clock) -> None:
+    """To the second; the client is told SESSION_CLOSED, where v1 can say it."""
+    expires_at = trio.current_time() + 1234.5
+
+    def remaining_s() -> float:
+        return expires_at - trio.current_time()
+
+    async with open_tunnel(version=version, remaining_s=remaining_s) as ends:
+        assert not (await ends.gateway.wait_error()).retryable
+        assert ends.gateway.ended_at == pytest.approx(expires_at)
+        await ends.client.over.wait()
+        goodbye = ends.client.tunnel.goodbye
+        assert (goodbye and goodbye.code) == (ErrorCode.SESSION_CLOSED if version else None)
+
+
+async def test_a_wall_clock_that_jumps_is_seen(autojump_clock: Clock) -> None:
+    """Expiry is wall time: the tunnel looks again every few seconds."""
+    left_s = 86_400.0
+    async with open_tunnel(remaining_s=lambda: left_s) as ends:
+        await trio.sleep(60)
+        left_s = -1.0
+        jumped_at = trio.current_time()
+        await ends.gateway.wait_error()
+        assert ends.gateway.ended_at - jumped_at <= 5
+
+
+async def test_a_goodbye_is_bounded(autojump_clock: Clock) -> None:
+    """A peer that does not close its end cannot hold ours."""
+    async with play_client() as hand:
+        stream_begun = trio.current_time()
+        await hand.socket.send_message(b"\xff" * 100)
+        await hand.side.wait_error()
+        assert hand.side.ended_at - stream_begun <= TIMINGS.close_timeout_s
+
+
+async def test_garbage_during_a_goodbye_ends_the_tunnel_like_any_other(
+    autojump_clock: Clock,
+) -> None:
+    """A frame that is none, where the WebSocket can be told nothing any more."""
+    left, right = trio.testing.memory_stream_pair()
+    side = Side()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(side.run, lambda: dial(right, SHAKE, side.serve))
+        request = await left.receive_some()
+        key = request.split(b"Sec-WebSocket-Key: ")[1].split(b"\r\n")[0]
+        accept_token = base64.b64encode(hashlib.sha1(key + GUID).digest())  # noqa: S324 - RFC 6455
+        await left.send_all(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+            b"Connection: Upgrade\r\nSec-WebSocket-Accept: " + accept_token + b"\r\n\r\n"
+        )
+        await side.ready.wait()
+        side.tunnel.close(ErrorCode.NO_ERROR)
+        await trio.testing.wait_all_tasks_blocked()
+        await left.send_all(b"\xff" * 50)
+        await side.wait_error()
+
+
+async def test_a_goodbye_is_bounded_when_nothing_is_taken(autojump_clock: Clock) -> None:
+    """Not even the GOAWAY."""
+    async with open_tunnel() as ends:
+        slow_down(ends.at_gateway, 10_000)
+        begun_at = trio.current_time()
+        ends.gateway.tunnel.close(ErrorCode.REPLACED)
+        await ends.gateway.over.wait()
+        assert ends.gateway.ended_at - begun_at <= TIMINGS.close_timeout_s
+
+
+async def test_a_flood_of_pings_ends_the_tunnel(autojump_clock: Clock) -> None:
+    """Answered while the peer reads, refused when it comes all at once."""
+    async with play_client() as hand:
+        for _ in range(200):
+            await hand.send(Ping(b"1"))
+            await trio.testing.wait_all_tasks_blocked()
+        assert not hand.side.tunnel.ended
+        await hand.send(*[Ping(b"2")] * 65)
+        frame = await hand.receive()
+        while not isinstance(frame, GoAway):
+            frame = await hand.receive()
+        assert frame.code is ErrorCode.ENHANCE_YOUR_CALM
+
+
+async def test_a_peer_without_a_hello_is_given_up(autojump_clock: Clock) -> None:
+    """``serve`` never begins."""
+    async with play_client(hello=False) as hand:
+        error = await hand.side.wait_error()
+        assert "HELLO" in str(error)
+        assert not hand.side.ready.is_set()
+        assert hand.side.ended_at <= TIMINGS.hello_timeout_s
+
+
+# ── the opening handshake ─────────────────────────────────────────────────────────────────────
+
+
+SHAKE = Handshake(
+    host="localhost",
+    resource="/tunnel",
+    token="slug.secret",
+    limits=LIMITS,
+    timings=TIMINGS,
+    handler=no_handler,
+)
+
+
+async def test_a_gateway_that_does_not_answer_is_given_up(autojump_clock: Clock) -> None:
+    """After the time of the opening handshake; the transport is closed."""
+    left, right = trio.testing.memory_stream_pair()
+    side = Side()
+    with pytest.raises(TunnelError) as caught:
+        await dial(right, SHAKE, side.serve)
+    assert caught.value.retryable
+    assert "too long" in str(caught.value)
+    assert trio.current_time() == pytest.approx(TIMINGS.hello_timeout_s)
+    request = await left.receive_some()
+    assert b"Authorization: Bearer slug.secret\r\n" in request
+    assert b"Sec-WebSocket-Protocol: wormkey.v1\r\n" in request
+    assert await left.receive_some() == b""
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "retryable", "after_s"),
+    [
+        (b"401 Unauthorized", 401, False, None),
+        (b"403 Forbidden", 403, False, None),
+        (b"410 Gone", 410, False, None),
+        (b"503 Service Unavailable\r\nRetry-After: 7", 503, True, 7.0),
+        (b"503 Service Unavailable\r\nRetry-After: soon", 503, True, None),
+        (b"404 Not Found", 404, True, None),
+    ],
+)
+async def test_a_refusal_tells_whether_to_try_again(
+    answer: bytes, status: int, retryable: bool, after_s: float | None
+) -> None:
+    """401, 403 and 410 are for good (docs/protocol.md §1)."""
+    left, right = trio.testing.memory_stream_pair()
+    side = Side()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(side.run, lambda: dial(right, SHAKE, side.serve))
+        await left.receive_some()
+        await left.send_all(b"HTTP/1.1 " + answer + b"\r\nContent-Length: 0\r\n\r\n")
+        error = await side.wait_error()
+    assert (error.status, error.retryable, error.retry_after_s) == (status, retryable, after_s)
+
+
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 101 Swi", b"SSH-2.0-OpenSSH_9\r\n\r\n"])
+async def test_a_gateway_that_hangs_up_or_is_none(said: bytes, autojump_clock: Clock) -> None:
+    """A TunnelError that may be tried again, whatever it was."""
+    left, right = trio.testing.memory_stream_pair()
+    side = Side()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(side.run, lambda: dial(right, SHAKE, side.serve))
+        await left.receive_some()
+        await left.send_all(said)
+        await left.aclose()
+        assert (await side.wait_error()).retryable
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /tunnel HTTP/1.1\r\nHo", b"\x16\x03\x01\r\n\r\n"])
+async def test_a_client_that_hangs_up_or_is_none(said: bytes, autojump_clock: Clock) -> None:
+    """The gateway's end is over at once, or after the time of the handshake."""
+    left, right = trio.testing.memory_stream_pair()
+    side = Side()
+
+    async def gateway() -> None:
+        await accept(
+            left, version=1, limits=LIMITS, timings=TIMINGS, remaining_s=always, serve=side.serve
+        )
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(side.run, gateway)
+        await right.send_all(said)
+        await right.aclose()
+        await side.wait_error()
+    assert trio.current_time() <= TIMINGS.hello_timeout_s
+
+
+async def test_a_cancelled_tunnel_closes_its_transport(autojump_clock: Clock) -> None:
+    """At once and without a goodbye; the peer sees the end."""
+    left, right = trio.testing.memory_stream_pair()
+    side = Side()
+    with trio.move_on_after(1):
+        await dial(right, SHAKE, side.serve)
+    await left.receive_some()
+    assert await left.receive_some() == b""
