@@ -6,6 +6,7 @@ tried first. Nothing that a viewer sent ever chooses where a connection goes.
 
 from __future__ import annotations
 
+import os
 import ssl
 from typing import Final
 
@@ -97,8 +98,8 @@ class Dialer:
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno).lower()  # trio puts the address into error.strerror
     causes = getattr(error, "exceptions", None) or ([error.__cause__] if error.__cause__ else [])
     return _reason(causes[0]) if causes else "connection failed"
 
