@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 FIRST_RETRY_S: Final = 0.25  # an established tunnel was lost: most often the server restarts
 MAX_RETRY_S: Final = 10.0  # users want back within seconds, however long the server was away
 HEALTHY_AFTER_S: Final = 20.0
+FLAPPING_TRIES: Final = 2  # at most so many doublings count when a younger tunnel is lost: 1 s
 
 
 @frozen(kw_only=True)
@@ -86,9 +87,11 @@ class Backoff:
     _tries: int = 0
 
     def next_s(self, healthy_s: float) -> float:
-        """Return how long to wait; ``healthy_s`` is how long the last tunnel held."""
+        """Return how long to wait; ``healthy_s`` is how long the last tunnel held, 0 for none."""
         if healthy_s >= HEALTHY_AFTER_S:
             self._tries = 0
+        elif healthy_s:
+            self._tries = min(self._tries, FLAPPING_TRIES)
         ceiling = min(MAX_RETRY_S, FIRST_RETRY_S * 2.0**self._tries)
         self._tries = min(self._tries + 1, 16)
         return self.random() * ceiling

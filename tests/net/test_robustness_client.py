@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import trio
 
 from tests.support.world import open_world
+from wormkey.client import (
+    FIRST_RETRY_S,
+    FLAPPING_TRIES,
+    HEALTHY_AFTER_S,
+    MAX_RETRY_S,
+    Backoff,
+)
 
 
 async def test_a_drain_that_begins_while_the_client_dials_ends_it() -> None:
@@ -18,3 +27,13 @@ async def test_a_drain_that_begins_while_the_client_dials_ends_it() -> None:
             with trio.fail_after(3):
                 await running.ended.wait()
             assert running.error is None
+
+
+def test_the_back_off_doubles_and_forgets_what_a_tunnel_has_disproved() -> None:
+    """A gateway that is away is asked ever less; one that opens tunnels is asked again soon."""
+    backoff = Backoff(random=lambda: 1.0)
+    waits = [backoff.next_s(0) for _ in range(8)]
+    assert waits[0] == FIRST_RETRY_S
+    assert all(later == min(2 * earlier, MAX_RETRY_S) for earlier, later in pairwise(waits))
+    assert backoff.next_s(HEALTHY_AFTER_S / 2) == FIRST_RETRY_S * 2**FLAPPING_TRIES
+    assert backoff.next_s(HEALTHY_AFTER_S) == FIRST_RETRY_S
