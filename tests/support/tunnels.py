@@ -19,7 +19,6 @@ from wormkey.tunnel import Tunnel, TunnelTimings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
-    from contextlib import AbstractContextManager
 
     from wormkey.tunnelstream import TunnelStream
 
@@ -42,10 +41,10 @@ def slow_down(stream: Memory, delay_s: float) -> None:
     stream.send_stream.send_all_hook = slowly
 
 
-def _limit() -> AbstractContextManager[trio.CancelScope]:
+def _limit_s() -> float:
     """Every test's outer deadline: long where the clock is virtual and jumps."""
     virtual = isinstance(trio.lowlevel.current_clock(), trio.testing.MockClock)
-    return trio.fail_after(10_000 if virtual else 10)
+    return 10_000 if virtual else 10
 
 
 async def no_handler(stream: TunnelStream, head: RequestHead) -> None:
@@ -141,7 +140,7 @@ async def open_tunnel(
     async def client() -> None:
         await dial(right, shake, ends.client.serve)
 
-    with _limit():
+    with trio.fail_after(_limit_s()):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ends.gateway.run, gateway)
             nursery.start_soon(ends.client.run, client)
@@ -203,7 +202,7 @@ async def play_client(
             serve=side.serve,
         )
 
-    with _limit():
+    with trio.fail_after(_limit_s()):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(side.run, gateway)
             socket = await wrap_client_stream(
@@ -241,7 +240,7 @@ async def play_gateway(
         timings=timings,
         handler=handler,
     )
-    with _limit():
+    with trio.fail_after(_limit_s()):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(side.run, lambda: dial(right, shake, side.serve))
             request = await wrap_server_stream(nursery, left)
