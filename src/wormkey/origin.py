@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 READ_BYTES: Final = 64 * 1024
 FLUSH_BYTES: Final = 64 * 1024
+LAST_WORDS_S: Final = 2.0  # of an app that cannot hear that its viewer has ended, over TLS
 # RFC 9110 §9.2.2: doing these twice is the same as doing them once.
 IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 
@@ -226,8 +227,11 @@ class _Exchange:
         """Relay raw bytes both ways until both have ended (RFC 9110 §7.8)."""
         self.stream.send_head(head)
         raw, early = connection.detach()
+        done = trio.Event()
         try:
-            await together(lambda: self._raw_inbound(raw), lambda: self._raw_outbound(raw, early))
+            await together(
+                lambda: self._raw_inbound(raw, done), lambda: self._raw_outbound(raw, early, done)
+            )
         except (trio.BrokenResourceError, trio.TooSlowError) as error:
             raise OriginError(ErrorCode.ORIGIN_FAILED, "The local app hung up.") from error
         except BaseException:
@@ -235,19 +239,25 @@ class _Exchange:
             raise
         await self.stream.wait_sent()
 
-    async def _raw_inbound(self, raw: trio.abc.Stream) -> None:
+    async def _raw_inbound(self, raw: trio.abc.Stream, done: trio.Event) -> None:
         while not self.stream.ended:
             frame = await self.stream.receive()
             if isinstance(frame, Data) and frame.data:
                 await send_with_progress(raw, frame.data, self.origin.limits.write_idle_timeout_s)
                 self.stream.release(len(frame.data))
                 self.received_bytes += len(frame.data)
-        await half_close(raw)
+        if await half_close(raw):
+            return
+        with trio.move_on_after(LAST_WORDS_S):
+            await done.wait()
+            return
+        raise StreamError(ErrorCode.CANCELLED, "the viewer has ended")
 
-    async def _raw_outbound(self, raw: trio.abc.Stream, early: bytes) -> None:
+    async def _raw_outbound(self, raw: trio.abc.Stream, early: bytes, done: trio.Event) -> None:
         data = early or await receive(raw, READ_BYTES)
         while data:
             await self.stream.send(data)
             self.sent_bytes += len(data)
             data = await receive(raw, READ_BYTES)
+        done.set()
         await self.stream.send(b"", end_stream=True)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ssl
 from itertools import pairwise
 
 import trio
+import trustme
 
+from tests.support.link import CutError
+from tests.support.origin import Connection, start_origin
 from tests.support.world import open_world
 from wormkey.client import (
     FIRST_RETRY_S,
@@ -37,3 +41,31 @@ def test_the_back_off_doubles_and_forgets_what_a_tunnel_has_disproved() -> None:
     assert all(later == min(2 * earlier, MAX_RETRY_S) for earlier, later in pairwise(waits))
     assert backoff.next_s(HEALTHY_AFTER_S / 2) == FIRST_RETRY_S * 2**FLAPPING_TRIES
     assert backoff.next_s(HEALTHY_AFTER_S) == FIRST_RETRY_S
+
+
+async def test_an_upgraded_connection_to_a_tls_app_ends_with_its_viewer() -> None:
+    """TLS has no half-close: an app that cannot hear of the end must not keep its connection."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("localhost").configure_cert(tls)
+    ended = trio.Event()
+
+    async def app(connection: Connection) -> None:
+        await connection.read_head()
+        await connection.send(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: raw\r\n\r\n"
+        )
+        try:
+            await connection.read_to_end()
+        except CutError:
+            pass
+        ended.set()
+
+    async with open_world(client=False) as world:
+        origin = await start_origin(world.nursery, app, tls=tls)
+        await world.restart_client(f"https://localhost:{origin.port}", verify_tls=False)
+        viewer = await world.open_viewer()
+        await viewer.request(fields=((b"Connection", b"upgrade"), (b"Upgrade", b"raw")))
+        assert (await viewer.read_final_head()).status == 101
+        await viewer.send_eof()
+        with trio.fail_after(5):
+            await ended.wait()
