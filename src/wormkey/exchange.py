@@ -22,7 +22,13 @@ from wormkey.grammar import check_tunnel_response
 from wormkey.http1 import ViewerRequest
 from wormkey.http1_viewer import ViewerConnection
 from wormkey.scopes import Child, Drain, alongside, together
-from wormkey.transport import half_close, receive, reset_connection, send_with_progress
+from wormkey.transport import (
+    half_close,
+    receive,
+    reset_connection,
+    reset_when_closed,
+    send_with_progress,
+)
 
 if TYPE_CHECKING:
     from wormkey.tunnel import Tunnel
@@ -178,10 +184,14 @@ class Exchange:
         raw, early = self.viewer.detach()
         self.upgraded = True
         self.on_upgrade()
-        await together(
-            lambda: self._raw_inbound(stream, raw, early),
-            lambda: self._raw_outbound(stream, raw),
-        )
+        try:
+            await together(
+                lambda: self._raw_inbound(stream, raw, early),
+                lambda: self._raw_outbound(stream, raw),
+            )
+        except BaseException:
+            reset_when_closed(raw)
+            raise
 
     async def _raw_inbound(self, stream: TunnelStream, raw: trio.abc.Stream, early: bytes) -> None:
         data = early or await receive(raw, READ_BYTES)

@@ -21,7 +21,7 @@ from wormkey.http1 import Http1Limits
 from wormkey.http1_origin import OriginConnection
 from wormkey.originpool import OriginPool
 from wormkey.scopes import alongside, together
-from wormkey.transport import half_close, receive, reset_connection, send_with_progress
+from wormkey.transport import half_close, receive, reset_when_closed, send_with_progress
 from wormkey.tunnelstream import TunnelStream
 
 if TYPE_CHECKING:
@@ -235,7 +235,7 @@ class _Exchange:
         except (trio.BrokenResourceError, trio.TooSlowError) as error:
             raise OriginError(ErrorCode.ORIGIN_FAILED, "The local app hung up.") from error
         except BaseException:
-            await reset_connection(raw)
+            reset_when_closed(raw)
             raise
         await self.stream.wait_sent()
 

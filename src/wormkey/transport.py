@@ -302,13 +302,18 @@ async def reset_connection(stream: trio.abc.Stream) -> None:
 
     Cancellation: the stream is closed whatever happens.
     """
+    reset_when_closed(stream)
+    await trio.aclose_forcefully(stream)
+
+
+def reset_when_closed(stream: trio.abc.Stream) -> None:
+    """Make the close of a TCP connection, whoever does it and when, a reset."""
     sock = raw_socket(stream)
     if sock is not None and sock.fileno() >= 0:
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         except OSError:
             pass  # reset by the peer before us: nothing left to say
-    await trio.aclose_forcefully(stream)
 
 
 async def serve_connections(

@@ -139,3 +139,22 @@ async def test_a_refusal_that_leaves_content_unread_announces_its_close() -> Non
         )
         answer = await viewer.read_response()
         assert answer.head.get(b"Connection") == b"close"
+
+
+async def test_an_upgraded_connection_that_the_drain_cuts_is_reset() -> None:
+    """After a 101 a FIN is an end like any other: a cut must not look like one."""
+
+    async def switch(connection: Connection) -> None:
+        await connection.read_head()
+        await connection.send(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: raw\r\n\r\n"
+        )
+        await connection.wait_left()
+
+    async with open_world(switch, drain_timeout_s=0.8) as world:
+        viewer = await world.open_viewer()
+        await viewer.request(fields=((b"Connection", b"upgrade"), (b"Upgrade", b"raw")))
+        assert (await viewer.read_final_head()).status == 101
+        world.node.drain.start()
+        await viewer.read_rest()
+        assert viewer.ended is Ended.RST
