@@ -233,6 +233,7 @@ class Gateway:
 
         Raises:
             AdmissionError: it failed before the answer's head.
+            trio.BrokenResourceError: the viewer left before it, and so do the others of _LEFT.
         """
         hold_until = trio.current_time() + self.node.settings.hold_s
         while True:
@@ -240,22 +241,22 @@ class Gateway:
             if exchange.head.upgrade and not tunnel.version:
                 text = "The client at the other end is too old for WebSockets; update it."
                 raise AdmissionError(501, "websocket_unsupported", text)
+            failure: Exception | None = None
             try:
                 await exchange.run(tunnel)
-            except (StreamError, TunnelError, AdmissionError) as error:
-                if exchange.viewer.response_started:
-                    await exchange.abort()
-                    return
-                if entry.ended or entry.session.state(self.node.now()) is not SessionState.LIVE:
-                    raise gone(entry.session) from error
-                if not self._may_retry(exchange, error):
-                    raise refusal_of(error) from error
-            except _LEFT:
-                if exchange.viewer.response_started:
-                    await exchange.abort()
-                raise
-            else:
+            except (StreamError, TunnelError, AdmissionError, *_LEFT) as error:
+                failure = error
+            if failure is None:
                 return
+            if exchange.viewer.response_started:
+                await exchange.abort()
+                return
+            if isinstance(failure, _LEFT):
+                raise failure
+            if entry.ended or entry.session.state(self.node.now()) is not SessionState.LIVE:
+                raise gone(entry.session) from failure
+            if not self._may_retry(exchange, failure):
+                raise refusal_of(failure) from failure
 
     def _may_retry(self, exchange: Exchange, error: Exception) -> bool:
         """Whether the origin certainly did nothing yet, or doing it twice is harmless."""

@@ -156,7 +156,8 @@ async def _run(
         await process.start(_control, node, control, stop_control, control_ended)
         async with trio.open_nursery() as handlers:
             accepting = trio.CancelScope()
-            process.start_soon(_accept, accepting, viewers, gateway, handlers)
+            # The accept loop ends when the drain begins, before its handlers' nursery does.
+            process.start_soon(_accept, accepting, viewers, gateway, handlers)  # noqa: ASYNC111
             await _announce(running, notifier)
             task_status.started(running)
             await drain.wait()
