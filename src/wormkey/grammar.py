@@ -25,15 +25,16 @@ MAX_LENGTH_DIGITS: Final = 18  # more octets than any store holds, still below 2
 
 _TOKEN: Final = rb"[-!#$%&'*+.^_`|~0-9A-Za-z]"  # RFC 9110 §5.6.2
 _TEXT: Final = rb"[\t -~\x80-\xff]"  # SP, HTAB, VCHAR and obs-text: no other control, no DEL
-_LINES: Final = rb"((?:\r\n" + _TOKEN + rb"++:" + _TEXT + rb"*+)*+)\r\n\r\n"
+_LINES: Final = rb"((?:\r\n" + _TOKEN + rb"++:" + _TEXT + rb"*+)*+\r\n)\r\n"
 
 _REQUEST: Final = re.compile(
     rb"(" + _TOKEN + rb"{1,%d}+) ([!\"$-~]++) HTTP/1\.([0-9])" % MAX_METHOD_BYTES + _LINES
 )
-_RESPONSE: Final = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: " + _TEXT + rb"*+)?" + _LINES)
+_RESPONSE: Final = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: (" + _TEXT + rb"*+))?" + _LINES)
 _DECISIVE: Final = re.compile(
-    rb"\r\n(host|content-length|transfer-encoding|expect):[ \t]*+([^\r]*)", re.IGNORECASE
+    rb"\n(host|connection|content-length|transfer-encoding|expect):[ \t]*+([^\r]*)", re.IGNORECASE
 )
+_UNDISPUTED: Final = frozenset({b"host", b"connection"})  # they say nothing about content
 _HEAD_END: Final = re.compile(rb"\n\r?\n")
 _BARE: Final = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 
@@ -55,6 +56,14 @@ _PROTOCOLS: Final = re.compile(
 )
 
 _TARGET_OCTETS: Final = bytes(octet for octet in range(0x21, 0x7F) if octet != 0x23)
+
+# The fields that decide where a message ends, whom it is for and what happens to its connection:
+# name in lower case, value without outer blanks, in order.
+Decisive: TypeAlias = list[tuple[bytes, bytes]]
+# Method, target, minor version and field lines, from the first one's line break to the last one's.
+RequestParts: TypeAlias = tuple[bytes, bytes, bytes, bytes, Decisive]
+# Minor version, status, reason (None: not even its blank) and field lines.
+ResponseParts: TypeAlias = tuple[bytes, bytes, bytes | None, bytes, Decisive]
 
 _Fault: TypeAlias = tuple[int, str]  # status for a viewer, what is wrong
 
@@ -78,7 +87,7 @@ def find_head_end(data: bytes | bytearray, start: int = 0) -> int:
     return found.end() if found else -1
 
 
-def check_request_head(raw: bytes) -> None:
+def check_request_head(raw: bytes) -> RequestParts:
     """Accept one whole request head, empty line included, as RFC 9112 writes it and no other way.
 
     Raises:
@@ -89,22 +98,23 @@ def check_request_head(raw: bytes) -> None:
     if head is None:
         raise _refusal(*_request_fault(raw))
     method, target, minor, lines = head.groups()
-    if lines.count(b"\n") > MAX_REQUEST_FIELDS:
+    if lines.count(b"\n") - 1 > MAX_REQUEST_FIELDS:
         raise _refusal(431, f"it has more than {MAX_REQUEST_FIELDS} fields")
     if method in (b"CONNECT", b"TRACE"):
         raise _refusal(501, f"the method {method.decode()} is not served here")
-    decisive = [(name.lower(), value) for name, value in _DECISIVE.findall(lines)]
+    decisive = _decisive_in(lines)
     fault = (
         (None if target[0] == 0x2F else _target_fault(method, target))
         or _host_fault(decisive, optional=minor == b"0")
-        or (_framing_fault(decisive, minor) if len(decisive) > 1 else None)
-        or (_expectation_fault(decisive) if minor != b"0" and len(decisive) > 1 else None)
+        or _framing_fault(decisive, minor)
+        or (None if minor == b"0" else _expectation_fault(decisive))
     )
     if fault:
         raise _refusal(*fault)
+    return method, target, minor, lines, decisive
 
 
-def check_response_head(raw: bytes) -> None:
+def check_response_head(raw: bytes) -> ResponseParts:
     """Accept one whole response head of an origin, empty line included; as strict as for requests.
 
     Raises:
@@ -113,17 +123,15 @@ def check_response_head(raw: bytes) -> None:
     """
     head = _RESPONSE.fullmatch(raw)
     if head is None:
-        fault: _Fault | None = _response_fault(raw)
-    else:
-        minor, lines = head.group(1), head.group(3)
-        decisive = [(name.lower(), value) for name, value in _DECISIVE.findall(lines)]
-        fault = _framing_fault(decisive, minor) if decisive else None
-        if lines.count(b"\n") > MAX_FIELDS:
-            fault = (431, f"it has more than {MAX_FIELDS} fields")
+        raise _failure(_response_fault(raw))
+    minor, status, reason, lines = head.groups()
+    if lines.count(b"\n") - 1 > MAX_FIELDS:
+        raise _failure(f"it has more than {MAX_FIELDS} fields")
+    decisive = _decisive_in(lines)
+    fault = _framing_fault(decisive, minor)
     if fault:
-        raise OriginError(
-            ErrorCode.ORIGIN_FAILED, f"The local app's answer is not valid HTTP: {fault[1]}."
-        )
+        raise _failure(fault[1])
+    return minor, status, reason, lines, decisive
 
 
 def check_head_fields(fields: Fields) -> None:
@@ -230,6 +238,15 @@ def _refusal(status: int, reason: str) -> AdmissionError:
     return AdmissionError(status, _CODES[status], f"The request cannot be served: {reason}.")
 
 
+def _failure(reason: str) -> OriginError:
+    sentence = f"The local app's answer is not valid HTTP: {reason}."
+    return OriginError(ErrorCode.ORIGIN_FAILED, sentence)
+
+
+def _decisive_in(lines: bytes) -> Decisive:
+    return [(name.lower(), value.rstrip(b" \t")) for name, value in _DECISIVE.findall(lines)]
+
+
 def _target_fault(method: bytes, target: bytes) -> _Fault | None:
     """Judge a target that does not begin with a slash (RFC 9112 §3.2)."""
     if target == b"*":
@@ -242,24 +259,25 @@ def _target_fault(method: bytes, target: bytes) -> _Fault | None:
     return None
 
 
-def _host_fault(decisive: list[tuple[bytes, bytes]], *, optional: bool) -> _Fault | None:
+def _host_fault(decisive: Decisive, *, optional: bool) -> _Fault | None:
     """Judge the Host field (RFC 9112 §3.2): exactly one and valid; HTTP/1.0 may leave it out."""
     hosts = [value for name, value in decisive if name == b"host"]
     if not hosts:
         return None if optional else (400, "it has no Host field")
     if len(hosts) > 1:
         return 400, "it has more than one Host field"
-    if not is_authority(hosts[0].rstrip(b" \t")):
+    if not is_authority(hosts[0]):
         return 400, "its Host field names no valid host"
     return None
 
 
-def _framing_fault(decisive: list[tuple[bytes, bytes]], minor: bytes) -> _Fault | None:
+def _framing_fault(decisive: Decisive, minor: bytes) -> _Fault | None:
     """Judge how the content's end is told (RFC 9112 §6): one way, which no two parsers dispute."""
-    lengths = [value.rstrip(b" \t") for name, value in decisive if name == b"content-length"]
-    codings = [
-        value.rstrip(b" \t").lower() for name, value in decisive if name == b"transfer-encoding"
-    ]
+    framing = [pair for pair in decisive if pair[0] not in _UNDISPUTED]
+    if not framing:
+        return None
+    lengths = [value for name, value in framing if name == b"content-length"]
+    codings = [value.lower() for name, value in framing if name == b"transfer-encoding"]
     if lengths and codings:
         return 400, "it has both Content-Length and Transfer-Encoding"
     if len(lengths) > 1:
@@ -276,10 +294,10 @@ def _framing_fault(decisive: list[tuple[bytes, bytes]], minor: bytes) -> _Fault 
     return 501, "it has a transfer coding other than chunked"
 
 
-def _expectation_fault(decisive: list[tuple[bytes, bytes]]) -> _Fault | None:
+def _expectation_fault(decisive: Decisive) -> _Fault | None:
     """Judge Expect (RFC 9110 §10.1.1), which knows one value; HTTP/1.0 ignores the field."""
     for name, value in decisive:
-        if name == b"expect" and value.rstrip(b" \t").lower() != b"100-continue":
+        if name == b"expect" and value.lower() != b"100-continue":
             return 417, "it expects something other than 100-continue"
     return None
 
@@ -304,14 +322,14 @@ def _request_fault(raw: bytes) -> _Fault:
     return 400, _lines_fault(rest)
 
 
-def _response_fault(raw: bytes) -> _Fault:
-    """Find the sentence for an answer that the grammar refused; off the hot path."""
+def _response_fault(raw: bytes) -> str:
+    """Find what is wrong with an answer that the grammar refused; off the hot path."""
     line, _, rest = raw.partition(b"\r\n")
     if _BARE.search(raw):
-        return 400, _BARE_SENTENCE
+        return _BARE_SENTENCE
     if not _RESPONSE.fullmatch(line + b"\r\n\r\n"):
-        return 400, "its first line is not a version, a status and a reason"
-    return 400, _lines_fault(rest)
+        return "its first line is not a version, a status and a reason"
+    return _lines_fault(rest)
 
 
 def _lines_fault(rest: bytes) -> str:

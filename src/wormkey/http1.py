@@ -1,12 +1,14 @@
 """The heads of HTTP/1.1 messages: found, parsed and composed; and the limits of a connection.
 
-Sans-I/O. A head reaches h11 only after grammar.py has passed its raw octets, whole, and each
-one meets a fresh parser. Content is http1_content.py's affair; streams, deadlines and roles are
-those of http1_viewer.py and http1_origin.py (RFC 9112 §2 to §5).
+Sans-I/O. grammar.py passes a head's raw octets first, whole. The plain case is then split here,
+as h11 would: a property test proves them equal. Whatever is not plain meets a fresh h11 parser.
+Content is http1_content.py's affair; streams, deadlines and roles are those of http1_viewer.py
+and http1_origin.py (RFC 9112 §2 to §5).
 """
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Final
@@ -16,7 +18,14 @@ from attrs import define, field, frozen
 
 from wormkey.errors import AdmissionError, ErrorCode, OriginError, StreamError
 from wormkey.frames import Fields, RequestHead, ResponseHead
-from wormkey.grammar import check_request_head, check_response_head, find_head_end
+from wormkey.grammar import (
+    Decisive,
+    RequestParts,
+    ResponseParts,
+    check_request_head,
+    check_response_head,
+    find_head_end,
+)
 
 READ_BYTES: Final = 64 * 1024  # one recv; 4 KiB reads cost twice the CPU time for each byte
 MAX_BLANK_BYTES: Final = 64  # CRLFs before a request line, which RFC 9112 §2.2 wants ignored
@@ -25,6 +34,7 @@ MAX_LENGTH_DIGITS: Final = 18  # grammar.py takes as many
 _TCHAR: Final = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _VALUE_OCTETS: Final = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
 _VISIBLE: Final = bytes(range(0x21, 0x7F))
+_FIELD_LINE: Final = re.compile(rb"\n([^:]++):[ \t]*+([^\r]*+)\r")
 
 # What h11 must believe was asked before it takes a 1xx; the real request is composed here.
 _ASKED: Final = h11.Request(method=b"GET", target=b"/", headers=[(b"Host", b"origin")])
@@ -157,25 +167,17 @@ def parse_request(raw: bytes) -> ViewerRequest:
     Raises:
         AdmissionError: 400, 417, 431, 501 or 505 (grammar.check_request_head).
     """
-    check_request_head(raw)
-    parser = h11.Connection(h11.SERVER, max_incomplete_event_size=len(raw))
-    parser.receive_data(raw)
-    try:
-        event = parser.next_event()
-    except h11.RemoteProtocolError as error:
-        raise bad_request(f"{error}") from error
-    if not isinstance(event, h11.Request):
-        raise bad_request("it is no request")
-    fields = tuple(event.headers.raw_items())
-    modern = event.http_version >= b"1.1"
-    chunked, length, waits, options = _read_connection(fields)
+    parts = check_request_head(raw)
+    head = read_plain_request(parts) or read_request_by_h11(raw)
+    chunked, length, waits, keeps = _read_decisive(parts[4], minor=parts[2])
+    has_content = chunked or bool(length)
     return ViewerRequest(
-        head=RequestHead(event.method, event.target, fields),
-        http_version=event.http_version,
-        has_content=chunked or bool(length),
+        head=head,
+        http_version=b"1." + parts[2],
+        has_content=has_content,
         content_length=length,
-        expects_continue=waits and modern and (chunked or bool(length)),
-        keep_alive=_keeps_alive(options, modern=modern),
+        expects_continue=waits and has_content,
+        keep_alive=keeps,
         raw_head=raw,
     )
 
@@ -187,7 +189,72 @@ def parse_response(raw: bytes, *, upgrade_asked: bool) -> OriginAnswer:
         OriginError: ORIGIN_FAILED; malformed (grammar.check_response_head), or a 101 that was
             not asked for.
     """
-    check_response_head(raw)
+    parts = check_response_head(raw)
+    head = read_plain_response(parts) or read_response_by_h11(raw, upgrade_asked=upgrade_asked)
+    chunked, length, _, keeps = _read_decisive(parts[4], minor=parts[0])
+    return OriginAnswer(head=head, chunked=chunked, content_length=length, keep_alive=keeps)
+
+
+def read_plain_request(parts: RequestParts) -> RequestHead | None:
+    """Return the head that h11 would read from these parts; None where h11 itself is to read it.
+
+    Plain is an origin-form target in HTTP/1.0 or 1.1 and plain fields.
+    """
+    method, target, minor, lines, decisive = parts
+    if target[0] != 0x2F or minor > b"1":
+        return None
+    fields = _plain_fields(lines, decisive)
+    return None if fields is None else RequestHead(method, target, fields)
+
+
+def read_plain_response(parts: ResponseParts) -> ResponseHead | None:
+    """Return the head that h11 would read from these parts; None where h11 itself is to read it.
+
+    Plain is a final status in HTTP/1.0 or 1.1 and plain fields.
+    """
+    minor, status, reason, lines, decisive = parts
+    if status < b"200" or minor > b"1":
+        return None
+    fields = _plain_fields(lines, decisive)
+    return None if fields is None else ResponseHead(int(status), fields, reason or b"")
+
+
+def _plain_fields(lines: bytes, decisive: Decisive) -> Fields | None:
+    """Return the fields of lines without blanks at their ends; None for others.
+
+    h11 spells a transfer coding in lower case: any other spelling is left to it.
+    """
+    if b" \r" in lines or b"\t\r" in lines:
+        return None
+    for name, value in decisive:
+        if name == b"transfer-encoding" and value != b"chunked":
+            return None
+    return tuple(_FIELD_LINE.findall(lines))
+
+
+def read_request_by_h11(raw: bytes) -> RequestHead:
+    """Return the request head as h11 reads it.
+
+    Raises:
+        AdmissionError: 400; h11 refuses it.
+    """
+    parser = h11.Connection(h11.SERVER, max_incomplete_event_size=len(raw))
+    parser.receive_data(raw)
+    try:
+        event = parser.next_event()
+    except h11.RemoteProtocolError as error:
+        raise bad_request(f"{error}") from error
+    if not isinstance(event, h11.Request):
+        raise bad_request("it is no request")
+    return RequestHead(event.method, event.target, tuple(event.headers.raw_items()))
+
+
+def read_response_by_h11(raw: bytes, *, upgrade_asked: bool) -> ResponseHead:
+    """Return the response head as h11 reads it.
+
+    Raises:
+        OriginError: ORIGIN_FAILED; h11 refuses it.
+    """
     parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=len(raw))
     if raw.startswith(b"1", len(b"HTTP/1.1 ")):  # h11 takes a final answer unasked, and sooner
         parser.send(_ASKED_UPGRADE if upgrade_asked else _ASKED)
@@ -198,14 +265,7 @@ def parse_response(raw: bytes, *, upgrade_asked: bool) -> OriginAnswer:
         raise _origin_failed(f"{error}") from error
     if not isinstance(event, h11.Response | h11.InformationalResponse):
         raise _origin_failed("it is no response")
-    fields = tuple(event.headers.raw_items())
-    chunked, length, _, options = _read_connection(fields)
-    return OriginAnswer(
-        head=ResponseHead(event.status_code, fields, event.reason),
-        chunked=chunked,
-        content_length=length,
-        keep_alive=_keeps_alive(options, modern=event.http_version >= b"1.1"),
-    )
+    return ResponseHead(event.status_code, tuple(event.headers.raw_items()), event.reason)
 
 
 def bad_request(reason: str) -> AdmissionError:
@@ -223,33 +283,25 @@ def _origin_failed(reason: str) -> OriginError:
     return OriginError(ErrorCode.ORIGIN_FAILED, sentence)
 
 
-def _read_connection(fields: Fields) -> tuple[bool, int | None, bool, bytes]:
-    """Return: is content chunked, its length, is a 100 awaited, the Connection options.
+def _read_decisive(fields: Decisive, *, minor: bytes) -> tuple[bool, int | None, bool, bool]:
+    """Return: is content chunked, its length, is a 100 awaited, does the connection go on.
 
     grammar.py has refused every head in which one of these could be read in two ways.
     """
     chunked = waits = False
     length: int | None = None
-    options = b""
+    options: list[bytes] = []
     for name, value in fields:
-        match name.lower():
-            case b"connection":
-                options += b"," + value.lower()
-            case b"content-length":
-                length = int(value)
-            case b"transfer-encoding":
-                chunked = True
-            case b"expect":
-                waits = True
-            case _:
-                pass
-    return chunked, length, waits, options
-
-
-def _keeps_alive(options: bytes, *, modern: bool) -> bool:
-    """Tell whether the sender allows another message on the connection (RFC 9112 §9.3)."""
-    tokens = [option.strip() for option in options.split(b",")] if options else ()
-    return b"close" not in tokens and (modern or b"keep-alive" in tokens)
+        if name == b"connection":
+            options += [option.strip(b" \t") for option in value.lower().split(b",")]
+        elif name == b"content-length":
+            length = int(value)
+        elif name == b"transfer-encoding":
+            chunked = True
+        elif name == b"expect":
+            waits = minor != b"0"  # HTTP/1.0 has no expectations: RFC 9110 §10.1.1
+    keeps = b"close" not in options and (minor != b"0" or b"keep-alive" in options)
+    return chunked, length, waits, keeps  # the last by RFC 9112 §9.3
 
 
 def asks_to_close(fields: Fields) -> bool:
@@ -257,7 +309,7 @@ def asks_to_close(fields: Fields) -> bool:
     return b"close" in [
         option.strip()
         for name, value in fields
-        if name.lower() == b"connection"
+        if len(name) == 10 and name.lower() == b"connection"
         for option in value.lower().split(b",")
     ]
 
@@ -270,13 +322,14 @@ def compose_fields(fields: Fields) -> bytes:
         StreamError: PROTOCOL_ERROR; a name or value that would not stay one field line. The
             far end of a tunnel sent it, and whoever took it in should have refused it.
     """
-    names = b"".join([name for name, _ in fields])
-    values = b"".join([value for _, value in fields])
-    if names.translate(None, _TCHAR) or values.translate(None, _VALUE_OCTETS):
+    if not fields:
+        return b""
+    names, values = zip(*fields, strict=True)
+    if b"".join(names).translate(None, _TCHAR) or b"".join(values).translate(None, _VALUE_OCTETS):
         raise StreamError(ErrorCode.PROTOCOL_ERROR, "a field holds octets that HTTP cannot carry")
-    if any(not name for name, _ in fields):
+    if b"" in names:
         raise StreamError(ErrorCode.PROTOCOL_ERROR, "a field has no name")
-    return b"".join([b"%b: %b\r\n" % pair for pair in fields])
+    return b"\r\n".join(map(b": ".join, fields)) + b"\r\n"
 
 
 def compose_request_line(method: bytes, target: bytes) -> bytes:
@@ -310,7 +363,9 @@ def declared_length(fields: Fields) -> int | None:
     Raises:
         StreamError: PROTOCOL_ERROR; there are two, or it is no plain number (RFC 9110 §8.6).
     """
-    values = [value for name, value in fields if name.lower() == b"content-length"]
+    values = [
+        value for name, value in fields if len(name) == 14 and name.lower() == b"content-length"
+    ]
     if not values:
         return None
     if len(values) > 1 or not values[0].isdigit() or len(values[0]) > MAX_LENGTH_DIGITS:
