@@ -185,7 +185,8 @@ class Tunnel:
         self._streams.pop(stream.id, None)
         if not self._streams:
             self._idle.unpark_all()
-        self.wake_writer()
+        if self.mux.wants_to_write:
+            self.wake_writer()
 
     # ── its tasks ─────────────────────────────────────────────────────────────────────────────
 
