@@ -177,10 +177,10 @@ async def receive(stream: trio.abc.Stream, max_bytes: int) -> bytes:
         inner = inner.stream
     if not isinstance(inner, trio.SocketStream):
         return bytes(await stream.receive_some(max_bytes))
-    fd = _open_fd(inner.socket)
     waited = False
     await trio.lowlevel.checkpoint_if_cancelled()
     while True:
+        fd = _open_fd(inner.socket)  # each time: another stream may have the number after a wait
         try:
             data = os.read(fd, max_bytes)
         except BlockingIOError:
