@@ -65,7 +65,13 @@ class TunnelStream:
     # ── the tunnel's side ─────────────────────────────────────────────────────────────────────
 
     def deliver(self, frame: Response | Data | Trailers | Reset) -> None:
-        """Hand over what arrived; never waits, the window has room for it."""
+        """Hand over what arrived; never waits, the window has room for it.
+
+        What comes behind a failure is dropped as the queue was: frames behind a hole, their end
+        above all, must not be taken for the answer.
+        """
+        if self._error is not None:
+            return
         if not isinstance(frame, Reset):
             self._append(frame)
             self._receiver.unpark()

@@ -184,19 +184,27 @@ def framing(head: Head, *, request: bool, method: bytes = b"") -> int | str:
     return 0 if request else "close"
 
 
+async def _read_line(link: Link) -> bytes:
+    """Return a line of the framing; a cut in it holds no content."""
+    try:
+        return (await link.read_until(b"\r\n"))[:-2]
+    except CutError as cut:
+        raise CutError(cut.ended, b"") from cut
+
+
 async def read_chunk(link: Link) -> bytes | Fields:
     """Return the next chunk's bytes, or the trailer section once the last chunk has come.
 
     Raises:
-        CutError: the connection ended first.
+        CutError: the connection ended first; ``got`` is content.
     """
-    size = int(_matched(_CHUNK_SIZE, (await link.read_until(b"\r\n"))[:-2])[0], 16)
+    size = int(_matched(_CHUNK_SIZE, await _read_line(link))[0], 16)
     if size:
         data = await link.read_exactly(size)
-        assert await link.read_exactly(2) == b"\r\n", "no CRLF behind a chunk"
+        assert await _read_line(link) == b"", "no CRLF behind a chunk"
         return data
     lines = []
-    while line := (await link.read_until(b"\r\n"))[:-2]:
+    while line := await _read_line(link):
         lines.append(line)
     return parse_fields(lines)
 

@@ -223,3 +223,26 @@ async def test_a_detail_that_is_no_text_closes_the_stream_all_the_same() -> None
     tunnel, stream = opened()
     stream.close(ErrorCode.ORIGIN_FAILED, "\udcff.sock")
     assert sent(tunnel.mux) == [Reset(ONE, ErrorCode.ORIGIN_FAILED, b"?.sock")]
+
+
+async def test_nothing_is_received_behind_a_hole() -> None:
+    """The reader runs on while a tunnel ends: what it delivers then is never seen, its end least.
+
+    The one who waits was woken by the failure and runs only afterwards.
+    """
+    tunnel, stream = opened()
+    arrive(tunnel, stream, Response(ONE, OK))
+    await stream.receive()
+    async with trio.open_nursery() as nursery:
+
+        async def take() -> None:
+            with pytest.raises(TunnelError):
+                await stream.receive()
+
+        nursery.start_soon(take)
+        await trio.testing.wait_all_tasks_blocked()
+        arrive(tunnel, stream, Data(ONE, b"lost with the queue"))
+        stream.fail(tunnel.lost())
+        arrive(tunnel, stream, Data(ONE, b"behind the hole", end_stream=True))
+    assert not stream.ended
+    assert not stream.ready
