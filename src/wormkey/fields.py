@@ -45,8 +45,9 @@ _NOT_NOMINATED: Final = HOP_BY_HOP | {b"", b"close", b"content-length", b"host"}
 _OURS: Final = frozenset(
     {b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-prefix"}
 )
-_INBOUND: Final = HOP_BY_HOP | _OURS | {b"host", b"cookie", b"expect"}
 _FORWARDING: Final = frozenset({b"forwarded", b"x-real-ip"})
+_FROM_PROXY: Final = HOP_BY_HOP | _OURS | {b"host", b"cookie", b"expect"}
+_FROM_VIEWER: Final = _FROM_PROXY | _FORWARDING
 # CGI and WSGI turn "-" into "_": a field spelled with "_" would stand in for one that is guarded.
 _TWINNED: Final = HOP_BY_HOP | _FORWARDING | _OURS | {b"content-length"}
 # A page on the base host shares its origin with every other tunnel: these reach beyond one page.
@@ -69,6 +70,8 @@ _NOT_TRAILERS: Final = HOP_BY_HOP | {
 # Other protocols for the connection itself, which would take it away from these rules.
 _REFUSED_UPGRADES: Final = frozenset({b"h2", b"h2c", b"http", b"tls"})
 _SAFE: Final = frozenset({b"GET", b"HEAD"})
+_PAGES: Final = frozenset({b"origin", b"referer"})
+_PUBLIC_SIZES: Final = frozenset({16, 17, 18})  # of X-Forwarded-Host, -Proto and -Prefix
 _SCHEMES: Final = {b"http": b"http", b"https": b"https", b"ws": b"http", b"wss": b"https"}
 _LOCATED: Final = frozenset({b"content-location", b"location", b"refresh", b"set-cookie"})
 
@@ -132,7 +135,7 @@ def strip_hop_by_hop(fields: Fields) -> Fields:
 
     ``Trailer`` stays: it tells the recipient what will follow (RFC 9110 §6.6.2).
     """
-    dropped = HOP_BY_HOP | _nominated(_connection_options(fields))
+    dropped = _dropped(_connection_options(fields))
     return tuple([field for field in fields if field[0].lower() not in dropped])
 
 
@@ -181,15 +184,17 @@ def for_tunnel(head: RequestHead, viewer: ViewerFacts) -> RequestHead:
     one field of a hop that travels on, as a wish.
     """
     options = _connection_options(head.fields)
-    nominated = _nominated(options)
+    nominated = options - _NOT_NOMINATED
+    touched = _FROM_PROXY if viewer.trusted else _FROM_VIEWER
+    touched = touched | nominated if nominated else touched
     kept: list[tuple[bytes, bytes]] = []
     hops: list[bytes] = []
     trailers = False
     for field in head.fields:
         name = field[0].lower()
-        if name in nominated:
-            continue
-        if name in _INBOUND:
+        if name in touched:
+            if name in nominated:
+                continue
             if name == b"cookie":
                 value = cookies.without_own(field[1])
                 if value:
@@ -202,7 +207,7 @@ def for_tunnel(head: RequestHead, viewer: ViewerFacts) -> RequestHead:
                 kept.append(field)  # RFC 9110 §10.1.1: HTTP/1.0 has no expectations
         elif b"_" in name and _is_twin(name):
             continue
-        elif viewer.trusted or not (name in _FORWARDING or name.startswith(b"x-forwarded")):
+        elif viewer.trusted or name[:11] != b"x-forwarded":
             kept.append(field)
     hops = hops if viewer.trusted else []
     if viewer.peer:
@@ -229,20 +234,19 @@ def for_origin(head: RequestHead, view: OriginView) -> Fields:
     on GET, HEAD and upgrades: dev servers compare those with Host. It stays on other methods,
     whose frameworks compare Origin with X-Forwarded-Host; another site's is never touched.
     """
-    nominated = _nominated(_connection_options(head.fields))
-    kept: list[tuple[bytes, bytes]] = [(b"Host", view.authority)]
+    dropped = _dropped(_connection_options(head.fields))
+    host = _host_for(head, view)
+    kept: list[tuple[bytes, bytes]] = [(b"Host", host)]
     pages: list[int] = []
     trailers = False
     for field in head.fields:
         name = field[0].lower()
-        if name in HOP_BY_HOP or name in nominated or name == b"host":
+        if name in dropped or name == b"host":
             trailers = trailers or (name == b"te" and _wants_trailers(field[1]))
             continue
-        if name in (b"origin", b"referer"):
+        if name in _PAGES:
             pages.append(len(kept))
         kept.append(field)
-    host = _host_for(head, view)
-    kept[0] = (b"Host", host)
     if pages and view.host_header != b"preserve" and (head.method in _SAFE or head.upgrade):
         public, prefix = _public_site(head)
         for at in pages:
@@ -265,12 +269,12 @@ def for_gateway(head: ResponseHead, request: RequestHead, view: OriginView) -> R
     URLs of other sites stay as they are.
     """
     options = _connection_options(head.fields)
-    nominated = _nominated(options)
+    dropped = _dropped(options)
     names: PublicName | None = None
     kept: list[tuple[bytes, bytes]] = []
     for field in head.fields:
         name = field[0].lower()
-        if name in HOP_BY_HOP or name in nominated:
+        if name in dropped:
             continue
         if name in _LOCATED and (name != b"set-cookie" or cookies.has_domain(field[1])):
             names = names or _public_name(request, view)
@@ -288,13 +292,13 @@ def for_viewer(head: ResponseHead, viewer: ViewerFacts) -> ResponseHead:
     It cannot set the gateway's cookies, forge its error marks, widen a cookie beyond its host or,
     on the shared base host, speak for the whole origin.
     """
-    nominated = _nominated(_connection_options(head.fields))
+    dropped = _dropped(_connection_options(head.fields))
     shared = viewer.shared_origin or viewer.prefix != b""
     no_content = head.status < 200 or head.status == 204  # RFC 9110 §8.6
     kept: list[tuple[bytes, bytes]] = []
     for field in head.fields:
         name = field[0].lower()
-        if name in HOP_BY_HOP or name in nominated or name.startswith(b"wormkey-"):
+        if name in dropped or name[:8] == b"wormkey-":
             continue
         if name == b"set-cookie":
             if cookies.is_own(field[1]):
@@ -322,8 +326,10 @@ def _connection_options(fields: Fields) -> set[bytes]:
     return options
 
 
-def _nominated(options: set[bytes]) -> set[bytes]:
-    return options - _NOT_NOMINATED
+def _dropped(options: set[bytes]) -> frozenset[bytes]:
+    """Return the names of one hop: those that always are, and those that Connection names."""
+    nominated = options - _NOT_NOMINATED
+    return HOP_BY_HOP | nominated if nominated else HOP_BY_HOP
 
 
 def _offered(fields: Fields) -> bytes:
@@ -361,12 +367,13 @@ def _host_for(head: RequestHead, view: OriginView) -> bytes:
 
 def _public_site(head: RequestHead) -> tuple[bytes, bytes]:
     """Return the public ``scheme://authority`` and prefix that the gateway reported, or b""."""
-    scheme = last(get(head.fields, b"x-forwarded-proto")).lower()
-    authority = last(get(head.fields, b"x-forwarded-host"))
+    told = {name.lower(): value for name, value in head.fields if len(name) in _PUBLIC_SIZES}
+    scheme = last((told.get(b"x-forwarded-proto", b""),)).lower()
+    authority = last((told.get(b"x-forwarded-host", b""),))
     known = scheme in (b"http", b"https") and authority
     return (
         scheme + b"://" + authority if known else b"",
-        last(get(head.fields, b"x-forwarded-prefix")),
+        last((told.get(b"x-forwarded-prefix", b""),)),
     )
 
 

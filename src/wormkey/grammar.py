@@ -143,7 +143,7 @@ def check_head_fields(fields: Fields) -> None:
     if len(fields) > MAX_FIELDS:
         raise RemoteProtocolError(f"over {MAX_FIELDS} fields")
     # One pass at C speed: a NUL joins the parts, which neither a name nor a value may hold.
-    joined = b"\0".join(chain(chain.from_iterable(fields), (b"",)))
+    joined = b"\0".join([*chain.from_iterable(fields), b""])
     if joined.count(b"\0") != 2 * len(fields) or not _FIELD_PAIRS.fullmatch(joined):
         raise RemoteProtocolError("a field name or value off the grammar of HTTP")
     lengths = [value for name, value in fields if len(name) == 14 and _is_length(name)]

@@ -113,7 +113,9 @@ class HeadBuffer:
 
     def take_head(self) -> bytes | None:
         """Take the head off the front, with its empty line; None while it is not complete."""
-        size = find_head_end(self.data, max(0, self._searched - 3))
+        if not self.data:
+            return None
+        size = find_head_end(self.data, self._searched - 3 if self._searched > 3 else 0)
         if size < 0:
             self._searched = len(self.data)
             return None

@@ -39,7 +39,7 @@ from wormkey.http1_content import (
     LengthReader,
     UntilCloseReader,
 )
-from wormkey.transport import raw_socket, send_with_progress
+from wormkey.transport import raw_socket, receive, send_with_progress
 
 if TYPE_CHECKING:
     from wormkey.frames import ResponseHead
@@ -152,9 +152,10 @@ class OriginConnection:
         """
         if self._writer is not None:
             raise LocalProtocolError("write_request: the last exchange has not ended")
-        if any(name.lower() == b"transfer-encoding" for name, _ in fields):
+        names = {name.lower() for name, _ in fields}
+        if b"transfer-encoding" in names:
             raise LocalProtocolError("write_request: Transfer-Encoding is not removed")
-        declared = declared_length(fields)
+        declared = declared_length(fields) if b"content-length" in names else None
         length = declared if content_length is None else content_length
         if declared not in (None, length) or (length and not has_content):
             code = ErrorCode.PROTOCOL_ERROR
@@ -169,8 +170,8 @@ class OriginConnection:
         chunked = length is None and has_content
         self._writer = ContentWriter(Framing.CHUNKED if chunked else Framing.LENGTH, length or 0)
         self._method = method
-        self._upgrade_asked = bool(upgrade_offer(fields))
-        self._keep = not asks_to_close(fields)
+        self._upgrade_asked = b"upgrade" in names and bool(upgrade_offer(fields))
+        self._keep = b"connection" not in names or not asks_to_close(fields)
 
     def write_content(self, data: bytes) -> None:
         """Compose a piece of the request's content.
@@ -312,7 +313,7 @@ class OriginConnection:
 
     async def _receive_some(self) -> bytes:
         try:
-            return bytes(await self.stream.receive_some(READ_BYTES))
+            return await receive(self.stream, READ_BYTES)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             what = "inside its answer" if self.answer_started else "before it answered"
             raise _failed(f"reset the connection {what}") from error

@@ -39,7 +39,7 @@ from wormkey.http1_content import (
     Framing,
     LengthReader,
 )
-from wormkey.transport import half_close, reset_connection, send_with_progress
+from wormkey.transport import half_close, receive, reset_connection, send_with_progress
 
 if TYPE_CHECKING:
     from wormkey.frames import ResponseHead
@@ -128,7 +128,7 @@ class ViewerConnection:
         """
         if self._request is not None or self.response_started:
             raise LocalProtocolError("receive_request: the last exchange has not ended")
-        raw = take_request_head(self._in, self.limits)
+        raw = take_request_head(self._in, self.limits) if self._in.data else None
         if raw is None:
             raw = await self._receive_head()
         else:  # pipelined: a buffer full of requests must not keep everybody else waiting
@@ -152,7 +152,7 @@ class ViewerConnection:
         with trio.move_on_after(head_s if started else idle_s) as scope:
             while True:
                 try:
-                    data = await self.stream.receive_some(READ_BYTES)
+                    data = await receive(self.stream, READ_BYTES)
                 except trio.BrokenResourceError:
                     return None
                 if not data:
@@ -200,11 +200,11 @@ class ViewerConnection:
 
     async def _receive_some(self) -> bytes:
         with trio.move_on_after(self.limits.content_idle_timeout_s):
-            data = await self.stream.receive_some(READ_BYTES)
+            data = await receive(self.stream, READ_BYTES)
             if not data:
                 self._keep = False
                 raise trio.BrokenResourceError("the viewer left inside the content")
-            return bytes(data)
+            return data
         self._keep = False
         raise request_timeout("The content of the request stopped arriving.")
 

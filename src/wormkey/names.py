@@ -46,7 +46,8 @@ def move_page(url: bytes, public: bytes, local: bytes, prefix: bytes = b"") -> b
     if not (found and found[1] and site and site[1]):
         return url
     named = origin_of(found[1], found[2])
-    if named is None or named != origin_of(site[1], site[2]):
+    same = found.group(1, 2) == site.group(1, 2)  # nearly always; another spelling may do too
+    if named is None or not (same or named == origin_of(*site.group(1, 2))):
         return url
     path: bytes = found[3]
     if prefix and path.startswith(prefix + b"/"):
