@@ -19,7 +19,7 @@ from wormkey.errors import AdmissionError, ErrorCode, RemoteProtocolError, Strea
 from wormkey.fields import ViewerFacts
 from wormkey.frames import Data, Fields, RequestHead, Response, ResponseHead, Trailers
 from wormkey.grammar import check_tunnel_response
-from wormkey.http1 import ViewerRequest
+from wormkey.http1 import READ_BYTES, ViewerRequest
 from wormkey.http1_viewer import ViewerConnection
 from wormkey.scopes import Child, Drain, alongside, together
 from wormkey.transport import (
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from wormkey.tunnel import Tunnel
     from wormkey.tunnelstream import TunnelStream
 
+TOUCH_S: Final = 1.0  # how much too early an idle time may end, or an eighth of it
 FLUSH_BYTES: Final = 64 * 1024  # answers are joined up to here while more is ready
-READ_BYTES: Final = 64 * 1024
 
 
 @define(eq=False)
@@ -55,6 +55,7 @@ class Exchange:
     on_upgrade: Callable[[], None] = lambda: None
     _child: Child[None] = field(factory=Child)
     _limit_s: float = field(init=False)
+    _touched_at: float = 0.0
 
     def __attrs_post_init__(self) -> None:
         """Until the answer starts, it is the origin's time that runs."""
@@ -80,8 +81,9 @@ class Exchange:
             return tunnel.lost()
 
         self.tries += 1
-        self._child = Child()
-        self._touch()
+        self._touched_at = trio.current_time()
+        deadline = self._touched_at + self._limit_s
+        self._child = Child(trio.CancelScope(deadline=deadline))
         await self._child.run(
             tunnel.nursery,
             lambda: self._carry(tunnel),
@@ -89,9 +91,17 @@ class Exchange:
             cleanup_timeout_s=self.settings.close_timeout_s,
         )
 
-    def _touch(self) -> None:
-        """Something moved: the idle time starts anew."""
-        self._child.scope.deadline = trio.current_time() + self._limit_s
+    def _touch(self, limit_s: float) -> None:
+        """Something moved: an idle time of ``limit_s`` starts anew.
+
+        Moving a deadline costs as much as a frame, so one that was just moved stays.
+        """
+        now = trio.current_time()
+        if limit_s == self._limit_s and now - self._touched_at < min(TOUCH_S, limit_s / 8):
+            return
+        self._limit_s = limit_s
+        self._touched_at = now
+        self._child.scope.deadline = now + limit_s
 
     async def _carry(self, tunnel: Tunnel) -> None:
         # The stream of an upgrade stays open for the bytes that follow a 101.
@@ -117,7 +127,7 @@ class Exchange:
         try:
             while not self.viewer.content_finished:
                 data = await self.viewer.receive_content()
-                self._touch()
+                self._touch(self._limit_s)
                 if data:
                     await stream.send(data)
             trailers = fields.strip_trailers(self.viewer.trailers)
@@ -130,9 +140,9 @@ class Exchange:
 
     async def _outbound(self, stream: TunnelStream) -> None:
         head = await self._final_head(stream)
-        self._limit_s = self.settings.stream_idle_timeout_s
-        self._touch()
+        idle_s = self.settings.stream_idle_timeout_s
         if head.status == 101:
+            self._touch(idle_s)
             await self._upgrade(stream, head)
             return
         if self.head.upgrade:
@@ -144,17 +154,19 @@ class Exchange:
         trailers: Fields = ()
         while not stream.ended:
             if taken >= FLUSH_BYTES or not stream.ready:
+                self._touch(idle_s)
                 await viewer.flush()
                 stream.release(taken)
                 taken = 0
             frame = await stream.receive()
-            self._touch()
             if isinstance(frame, Data):
                 viewer.write_content(frame.data)
                 taken += len(frame.data)
             elif isinstance(frame, Trailers):
                 trailers = fields.strip_trailers(frame.fields)
         viewer.write_end(trailers)
+        if taken:
+            self._touch(idle_s)
         await viewer.flush()
         stream.release(taken)
 
@@ -162,7 +174,7 @@ class Exchange:
         """Pass interim heads on as they come; return the final one, as the viewer may see it."""
         while True:
             frame = await stream.receive()
-            self._touch()
+            self._touch(self._limit_s)
             if not isinstance(frame, Response):
                 raise StreamError(ErrorCode.PROTOCOL_ERROR, "content before an answer's head")
             try:
@@ -196,7 +208,7 @@ class Exchange:
     async def _raw_inbound(self, stream: TunnelStream, raw: trio.abc.Stream, early: bytes) -> None:
         data = early or await receive(raw, READ_BYTES)
         while data:
-            self._touch()
+            self._touch(self._limit_s)
             await stream.send(data)
             data = await receive(raw, READ_BYTES)
         await stream.send(b"", end_stream=True)
@@ -204,7 +216,7 @@ class Exchange:
     async def _raw_outbound(self, stream: TunnelStream, raw: trio.abc.Stream) -> None:
         while not stream.ended:
             frame = await stream.receive()
-            self._touch()
+            self._touch(self._limit_s)
             if isinstance(frame, Data) and frame.data:
                 await send_with_progress(raw, frame.data, self.settings.write_idle_timeout_s)
                 stream.release(len(frame.data))

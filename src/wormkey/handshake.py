@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 import h11
 import trio
-from attrs import define, field, frozen
+from attrs import field, frozen
 from trio_websocket import (
     ConnectionClosed,
     ConnectionRejected,
@@ -21,65 +21,17 @@ from trio_websocket import (
 from wsproto.utilities import ProtocolError as WebSocketError
 
 from wormkey import masking
+from wormkey.carrier import READ_BYTES, Carrier
 from wormkey.errors import ErrorCode, TunnelError
 from wormkey.frames import MAX_MESSAGE_BYTES, SUBPROTOCOL, RequestHead
 from wormkey.inbox import MuxLimits
 from wormkey.mux import Mux, Role
-from wormkey.transport import receive, send_with_progress
 from wormkey.tunnel import Tunnel, TunnelTimings
 from wormkey.tunnelstream import TunnelStream
 
-_READ_BYTES = 64 * 1024  # trio-websocket's own 4 KiB reads carried 82 MB/s, these 231
 _QUEUED_MESSAGES = 4  # between trio-websocket's reader and ours, which never waits
 
 masking.install()
-
-
-@define(eq=False)
-class Carrier(trio.abc.Stream):
-    """The transport as trio-websocket gets it: sends have a deadline, and its end is told.
-
-    A peer that takes nothing for ``write_timeout_s`` is a broken connection, whoever was sending
-    (trio-websocket's own reader sends too, and knows no deadline).
-    """
-
-    inner: trio.abc.Stream
-    write_timeout_s: float
-    on_end: Callable[[], None] | None = None
-    ended: bool = False
-    failure: str = ""  # why this end gave it up, which trio-websocket keeps to itself
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send all of ``data``. Cancellation: may leave a partial write."""
-        try:
-            await send_with_progress(self.inner, data, self.write_timeout_s)
-        except trio.TooSlowError as error:
-            self.failure = f"the peer took nothing for {self.write_timeout_s:g} s"
-            raise trio.BrokenResourceError(self.failure) from error
-
-    async def wait_send_all_might_not_block(self) -> None:
-        """Wait until a send would probably not block. Cancellation: waits only."""
-        await self.inner.wait_send_all_might_not_block()
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Receive; b"" at the end. Cancellation: nothing is lost."""
-        try:
-            data = await receive(self.inner, max_bytes or _READ_BYTES)
-        except trio.BrokenResourceError:
-            self._end()
-            raise
-        if not data:
-            self._end()
-        return data
-
-    def _end(self) -> None:
-        self.ended = True
-        if self.on_end is not None:
-            self.on_end()
-
-    async def aclose(self) -> None:
-        """Close the transport. Cancellation: closes it all the same."""
-        await self.inner.aclose()
 
 
 async def accept(
@@ -103,11 +55,11 @@ async def accept(
     Cancellation: ends the tunnel without a goodbye. The transport is closed in every case.
     """
     size = MAX_MESSAGE_BYTES if version else limits.v0_message_bytes
-    carrier = Carrier(stream, timings.write_timeout_s)
+    carrier = Carrier(stream, timings.write_timeout_s, masked=False)
 
     async def open_connection(nursery: trio.Nursery) -> WebSocketConnection:
         request = await wrap_server_stream(
-            nursery, carrier, _QUEUED_MESSAGES, size, receive_buffer_size=_READ_BYTES
+            nursery, carrier, _QUEUED_MESSAGES, size, receive_buffer_size=READ_BYTES
         )
         return await request.accept(subprotocol=SUBPROTOCOL if version else None)
 
@@ -145,7 +97,7 @@ async def dial(
 
     Cancellation: ends the tunnel without a goodbye. The transport is closed in every case.
     """
-    carrier = Carrier(stream, handshake.timings.write_timeout_s)
+    carrier = Carrier(stream, handshake.timings.write_timeout_s, masked=True)
 
     async def open_connection(nursery: trio.Nursery) -> WebSocketConnection:
         return await wrap_client_stream(
@@ -157,7 +109,7 @@ async def dial(
             extra_headers=[(b"Authorization", b"Bearer " + handshake.token.encode())],
             message_queue_size=_QUEUED_MESSAGES,
             max_message_size=handshake.limits.v0_message_bytes,
-            receive_buffer_size=_READ_BYTES,
+            receive_buffer_size=READ_BYTES,
         )
 
     def make(connection: WebSocketConnection) -> Tunnel:
@@ -195,7 +147,7 @@ async def _run(
                 tunnel = make(connection)
                 nursery.start_soon(serve_ready, tunnel)
                 try:
-                    await tunnel.run(connection)
+                    await tunnel.run(connection, carrier)
                 except TunnelError as error:
                     reason = TunnelError(carrier.failure) if carrier.failure else error
             nursery.cancel_scope.cancel(reason="the tunnel is over")

@@ -294,22 +294,39 @@ class OriginConnection:
         """
         if not self._answered:
             raise LocalProtocolError("receive_content: no final head is received")
-        reader = self._reader
-        while reader is not None and not self.content_finished:
+        while not self.content_finished:
             data = self._in.take_all() if self._in.data else await self._receive_some()
             if not data:
                 if not self.close_delimited:
                     raise _failed("closed the connection inside its answer")
                 self.content_finished = True
                 break
-            content, rest = reader.push(data)
-            self._in.data += rest
-            if reader.finished:
-                self.content_finished = True
-                self.trailers = reader.trailers
+            content = self._push(data)
             if content:
                 return content
         return b""
+
+    def receive_content_nowait(self) -> bytes:
+        """Return the content that came with the head; b"" if there is none here yet.
+
+        Raises:
+            OriginError: ORIGIN_FAILED; its framing is malformed.
+        """
+        if self.content_finished or not self._in.data:
+            return b""
+        return self._push(self._in.take_all())
+
+    def _push(self, data: bytes) -> bytes:
+        """Have received octets read; return the content among them."""
+        reader = self._reader
+        if reader is None:
+            raise LocalProtocolError("receive_content: this answer has no content")
+        content, rest = reader.push(data)
+        self._in.data += rest
+        if reader.finished:
+            self.content_finished = True
+            self.trailers = reader.trailers
+        return content
 
     async def _receive_some(self) -> bytes:
         try:

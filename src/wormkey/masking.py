@@ -33,6 +33,13 @@ class CMasker:
         return masked
 
 
+def mask(data: bytes, key: bytes) -> bytes:
+    """Return ``data`` masked with a key of four bytes."""
+    if apply_mask is None:
+        return bytes(frame_protocol.XorMaskerSimple(key).process(bytearray(data)))
+    return apply_mask(data, key)
+
+
 def install() -> bool:
     """Make wsproto mask in C; say whether it does."""
     if apply_mask is None:

@@ -17,7 +17,7 @@ from wormkey.errors import ErrorCode, OriginError, RemoteProtocolError, StreamEr
 from wormkey.fields import OriginView
 from wormkey.frames import Data, Fields, RequestHead, ResponseHead, Trailers
 from wormkey.grammar import check_tunnel_request
-from wormkey.http1 import Http1Limits
+from wormkey.http1 import READ_BYTES, Http1Limits
 from wormkey.http1_origin import OriginConnection
 from wormkey.originpool import OriginPool
 from wormkey.scopes import alongside, together
@@ -27,7 +27,6 @@ from wormkey.tunnelstream import TunnelStream
 if TYPE_CHECKING:
     from wormkey.dialer import Dialer
 
-READ_BYTES: Final = 64 * 1024
 FLUSH_BYTES: Final = 64 * 1024
 LAST_WORDS_S: Final = 2.0  # of an app that cannot hear that its viewer has ended, over TLS
 # RFC 9110 §9.2.2: doing these twice is the same as doing them once.
@@ -184,10 +183,13 @@ class _Exchange:
             await self._upgrade(connection, head)
             return
         stream = self.stream
-        if connection.content_finished and not connection.trailers:
-            stream.send_head(head, end_stream=True)
-        else:
-            stream.send_head(head)
+        first = connection.receive_content_nowait()
+        whole = connection.content_finished and not connection.trailers
+        stream.send_head(head, end_stream=whole and not first, more=bool(first))
+        if first:
+            self.sent_bytes += len(first)
+            await stream.send(first, end_stream=whole)
+        if not whole:
             await self._content(connection)
         if stream.ended and connection.reusable:
             self.connection = None

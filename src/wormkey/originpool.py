@@ -94,6 +94,8 @@ class OriginPool:
 
 
 async def _close(connections: list[OriginConnection]) -> None:
+    if not connections:
+        return
     # A forced close never waits, so the shield is bounded by nature; without it a cancelled
     # caller would close the first connection and leak the others.
     with trio.CancelScope(shield=True):

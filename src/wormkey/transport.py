@@ -230,6 +230,23 @@ async def send_with_progress(
             view = view[_send_now(sock, view) :]
 
 
+def is_plain_socket(stream: trio.abc.Stream) -> bool:
+    """Tell whether send_nowait can serve this stream: bytes go to the kernel as they are."""
+    inner = stream.stream if isinstance(stream, ReplayStream) else stream
+    return isinstance(inner, trio.SocketStream)
+
+
+def send_nowait(stream: trio.abc.Stream, data: bytes) -> int:
+    """Return how many bytes a plain socket took at once, 0 for any other stream.
+
+    Raises:
+        trio.BrokenResourceError: the peer is gone.
+        trio.ClosedResourceError: this end closed the stream.
+    """
+    inner = stream.stream if isinstance(stream, ReplayStream) else stream
+    return _send_now(inner.socket, data) if isinstance(inner, trio.SocketStream) else 0
+
+
 def _send_now(sock: trio.socket.SocketType, data: bytes | bytearray | memoryview) -> int:
     """Return how many bytes the kernel took at once.
 

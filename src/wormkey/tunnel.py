@@ -5,7 +5,7 @@ The tunnel's own task tree:
     tunnel task
       ├ WebSocket reader (trio-websocket's own)
       ├ reader      messages -> Mux -> streams' queues; never waits for a stream
-      ├ writer      Mux -> messages; the only one who writes
+      ├ writer      Mux -> messages; the only one who waits for the socket to take one
       ├ keep-alive  PING, and the verdict on a silent peer
       └ streams     one task for each exchange; cancelled together, by loss, expiry or close
 
@@ -18,12 +18,13 @@ import logging
 import math
 import struct
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import trio
 from attrs import define, field, frozen
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
+from wormkey.carrier import Carrier
 from wormkey.errors import ErrorCode, RemoteProtocolError, StreamError, TunnelError
 from wormkey.frames import (
     Data,
@@ -49,6 +50,9 @@ logger = logging.getLogger(__name__)
 
 _SERIAL = struct.Struct(">Q")  # a PING's payload; v0 has none
 _RECHECK_S = 5.0  # expiry is wall time: look again, the clock may have jumped
+DIRECT_STREAMS: Final = 2  # so few have nothing to join, and write by themselves
+
+T = TypeVar("T")
 
 
 @frozen(kw_only=True)
@@ -79,6 +83,7 @@ class Tunnel:
     _ended: trio.Event = field(factory=trio.Event)
     _reason: TunnelError | None = None
     _lost: bool = False
+    _carrier: Carrier | None = None
     _leaving: bool = False  # this end said that it goes
     _writer: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
     _idle: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
@@ -177,8 +182,31 @@ class Tunnel:
     # ── what its streams call ─────────────────────────────────────────────────────────────────
 
     def wake_writer(self) -> None:
-        """Let the writer look for a message."""
+        """Let what is queued leave: by the writer, or at once where hardly a stream is open.
+
+        The writer joins what several streams have ready into one message. With one or two there
+        is nothing to join, and a trip through the scheduler costs more than the write.
+        """
+        if self._writer and len(self._streams) <= DIRECT_STREAMS and self._send_directly():
+            return
         self._writer.unpark()
+
+    def _send_directly(self) -> bool:
+        """Send what is queued while the socket takes it; false where the writer must go on."""
+        carrier = self._carrier
+        if carrier is None or not carrier.direct:
+            return False
+        try:
+            while carrier.free and (message := self.mux.next_message()):
+                carrier.send_message_nowait(message)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            self._end(TunnelError(f"the connection broke: {error}"), lost=True)
+            return True
+        self._tell_drained()
+        if not carrier.free:
+            return False
+        self._flushed.unpark_all()
+        return True
 
     def forget(self, stream: TunnelStream) -> None:
         """Drop a stream that its owner has closed."""
@@ -190,7 +218,7 @@ class Tunnel:
 
     # ── its tasks ─────────────────────────────────────────────────────────────────────────────
 
-    async def run(self, connection: WebSocketConnection) -> None:
+    async def run(self, connection: WebSocketConnection, carrier: Carrier) -> None:
         """Run until the connection, the session or somebody ends it.
 
         Raises:
@@ -200,8 +228,9 @@ class Tunnel:
         the transport.
         """
         async with trio.open_nursery() as outer:
+            self._carrier = carrier
             outer.start_soon(self._guard, self._read, connection)
-            outer.start_soon(self._guard, self._write, connection)
+            outer.start_soon(self._guard, self._write, carrier)
             outer.start_soon(self._keep_alive)
             if self.mux.peer is not None:
                 self._ready.set()
@@ -210,7 +239,7 @@ class Tunnel:
                 self._fail_streams()
                 self._nursery.cancel_scope.cancel(reason="the tunnel is over")
             if not self._lost:
-                await self._say_goodbye(connection)
+                await self._say_goodbye(connection, carrier)
             outer.cancel_scope.cancel(reason="the tunnel is over")
         raise self.lost()
 
@@ -227,10 +256,11 @@ class Tunnel:
         for stream in list(self._streams.values()):
             stream.fail(self.lost())
 
-    async def _say_goodbye(self, connection: WebSocketConnection) -> None:
+    async def _say_goodbye(self, connection: WebSocketConnection, carrier: Carrier) -> None:
         with trio.move_on_after(self.timings.close_timeout_s):
             while self.mux.wants_to_write and not self._lost:
                 await self._flushed.park()
+            carrier.shut()
             await connection.aclose(1000, "")
 
     def _end(self, reason: TunnelError, *, lost: bool = False) -> None:
@@ -242,14 +272,10 @@ class Tunnel:
         if lost:
             self._flushed.unpark_all()
 
-    async def _guard(
-        self,
-        work: Callable[[WebSocketConnection], Awaitable[None]],
-        connection: WebSocketConnection,
-    ) -> None:
+    async def _guard(self, work: Callable[[T], Awaitable[None]], transport: T) -> None:
         """Turn the ways a transport can fail into the tunnel's end."""
         try:
-            await work(connection)
+            await work(transport)
         except ConnectionClosed as error:
             reason = error.reason.reason if error.reason else None
             self._end(TunnelError(reason or "the connection was closed"), lost=True)
@@ -322,18 +348,23 @@ class Tunnel:
         finally:
             stream.close(code, detail)
 
-    async def _write(self, connection: WebSocketConnection) -> None:
+    async def _write(self, carrier: Carrier) -> None:
         while True:
+            if carrier.pending:
+                await carrier.flush()
             message = self.mux.next_message()
             if not message:
                 self._flushed.unpark_all()
                 await self._writer.park()
                 continue
-            await connection.send_message(message)  # the carrier has the deadline
-            for stream_id in self.mux.take_drained():
-                stream = self._streams.get(stream_id)
-                if stream is not None:
-                    stream.drained()
+            await carrier.send_message(message)
+            self._tell_drained()
+
+    def _tell_drained(self) -> None:
+        for stream_id in self.mux.take_drained():
+            stream = self._streams.get(stream_id)
+            if stream is not None:
+                stream.drained()
 
     async def _keep_alive(self) -> None:
         timings = self.timings

@@ -149,11 +149,18 @@ class TunnelStream:
         if mux.wants_to_write:
             self._tunnel.wake_writer()
 
-    def send_head(self, head: ResponseHead, *, end_stream: bool = False) -> None:
-        """Queue an answer's head; never waits."""
+    def send_head(
+        self, head: ResponseHead, *, end_stream: bool = False, more: bool = False
+    ) -> None:
+        """Queue an answer's head; never waits.
+
+        With ``more`` it stays in the queue for the send() that follows at once, so that head and
+        content leave together.
+        """
         self._check()
         self._tunnel.mux.send_head(self.id, head, end_stream=end_stream)
-        self._tunnel.wake_writer()
+        if not more:
+            self._tunnel.wake_writer()
 
     async def send(self, data: bytes, *, end_stream: bool = False) -> None:
         """Queue content and wait until little of it is left in the queue.

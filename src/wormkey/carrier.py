@@ -1,0 +1,158 @@
+"""A tunnel's transport under its WebSocket: two senders, one order, no frame in another.
+
+trio-websocket shakes hands, receives, answers pings and closes; the tunnel's messages go out here,
+as the unmasked or masked binary frames of RFC 6455 §5.2, which they would be after two more
+copies and a trip through the scheduler each. What the socket does not take at once is kept and
+goes first.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable
+from typing import Final
+
+import trio
+from attrs import define, field
+
+from wormkey import masking
+from wormkey.transport import is_plain_socket, receive, send_nowait, send_with_progress
+
+READ_BYTES: Final = 64 * 1024  # trio-websocket's own 4 KiB reads carried 82 MB/s, these 231
+
+_BINARY: Final = 0x82  # FIN and opcode 2
+_MASKED: Final = 0x80
+_SHORT: Final = struct.Struct(">BB")
+_MEDIUM: Final = struct.Struct(">BBH")
+_LONG: Final = struct.Struct(">BBQ")
+
+
+def binary_frame(message: bytes, *, masked: bool) -> bytes:
+    """Return a message as one WebSocket frame; a client's is masked with a fresh random key."""
+    size, bit = len(message), _MASKED if masked else 0
+    if size < 126:
+        head = _SHORT.pack(_BINARY, bit | size)
+    elif size < 1 << 16:
+        head = _MEDIUM.pack(_BINARY, bit | 126, size)
+    else:
+        head = _LONG.pack(_BINARY, bit | 127, size)
+    if not masked:
+        return head + message
+    key = os.urandom(4)  # unpredictable, as RFC 6455 §5.3 wants it
+    return b"".join((head, key, masking.mask(message, key)))
+
+
+@define(eq=False)
+class Carrier(trio.abc.Stream):
+    """The transport as trio-websocket gets it: sends have a deadline, and its end is told.
+
+    A peer that takes nothing for ``write_timeout_s`` is a broken connection, whoever was sending
+    (trio-websocket's own reader sends too, and knows no deadline).
+    """
+
+    inner: trio.abc.Stream
+    write_timeout_s: float
+    masked: bool
+    on_end: Callable[[], None] | None = None
+    ended: bool = False
+    failure: str = ""  # why this end gave it up, which trio-websocket keeps to itself
+    _rest: bytes = b""
+    _busy: bool = False
+    _shut: bool = False
+    _free: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
+
+    # ── messages of the tunnel ────────────────────────────────────────────────────────────────
+
+    @property
+    def pending(self) -> bool:
+        """Whether part of a message is kept until flush()."""
+        return bool(self._rest)
+
+    @property
+    def direct(self) -> bool:
+        """Whether the transport can be asked to take bytes without waiting: a plain socket."""
+        return is_plain_socket(self.inner)
+
+    @property
+    def free(self) -> bool:
+        """Whether send_message_nowait may be tried: nobody sends and nothing is kept."""
+        return not (self._busy or self._rest)
+
+    def send_message_nowait(self, message: bytes) -> None:
+        """Send what the socket takes of a message now and keep the rest; only while ``free``.
+
+        Raises:
+            trio.BrokenResourceError: the peer is gone.
+            trio.ClosedResourceError: this end closed the stream.
+        """
+        if self._shut:
+            return
+        frame = binary_frame(message, masked=self.masked)
+        sent = send_nowait(self.inner, frame)
+        self._rest = frame[sent:]
+
+    async def send_message(self, message: bytes) -> None:
+        """Send a message, behind what is kept.
+
+        Cancellation: may leave a partial frame; the tunnel must be given up.
+
+        Raises:
+            trio.BrokenResourceError: the peer is gone, or takes nothing any more.
+            trio.ClosedResourceError: this end closed the stream.
+        """
+        if not self._shut:
+            await self._send(binary_frame(message, masked=self.masked))
+
+    async def flush(self) -> None:
+        """Send what is kept. Cancellation and errors: as send_message."""
+        await self._send(b"")
+
+    def shut(self) -> None:
+        """Drop further messages: the closing handshake begins, no data may follow (§5.5.1)."""
+        self._shut = True
+
+    async def _send(self, data: bytes | bytearray | memoryview) -> None:
+        while self._busy:
+            await self._free.park()
+        self._busy = True
+        try:
+            if self._rest:
+                data, self._rest = self._rest + bytes(data), b""
+            await send_with_progress(self.inner, data, self.write_timeout_s)
+        except trio.TooSlowError as error:
+            self.failure = f"the peer took nothing for {self.write_timeout_s:g} s"
+            raise trio.BrokenResourceError(self.failure) from error
+        finally:
+            self._busy = False
+            self._free.unpark()
+
+    # ── trio-websocket's side ─────────────────────────────────────────────────────────────────
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send all of ``data``. Cancellation: may leave a partial write."""
+        await self._send(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until a send would probably not block. Cancellation: waits only."""
+        await self.inner.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Receive; b"" at the end. Cancellation: nothing is lost."""
+        try:
+            data = await receive(self.inner, max_bytes or READ_BYTES)
+        except trio.BrokenResourceError:
+            self._end()
+            raise
+        if not data:
+            self._end()
+        return data
+
+    def _end(self) -> None:
+        self.ended = True
+        if self.on_end is not None:
+            self.on_end()
+
+    async def aclose(self) -> None:
+        """Close the transport. Cancellation: closes it all the same."""
+        await self.inner.aclose()
