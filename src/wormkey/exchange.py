@@ -149,7 +149,8 @@ class Exchange:
             await stream.send(b"", end_stream=True)  # the app declined: nothing will follow
         viewer = self.viewer
         answer = evolve(head, fields=head.fields + self.extra)
-        viewer.write_head(answer, close=self.drain.draining)
+        # RFC 9112 §9.6: an answer that may come before its request is read announces the close.
+        viewer.write_head(answer, close=self.drain.draining or not viewer.content_finished)
         taken = 0
         trailers: Fields = ()
         while not stream.ended:
@@ -249,6 +250,9 @@ def refusal_of(error: Exception) -> AdmissionError:
         case ErrorCode.ENHANCE_YOUR_CALM:
             retry = ((b"Retry-After", b"1"),)
             return AdmissionError(429, "too_many_streams", detail, fields=retry)
+        case ErrorCode.REFUSED_STREAM:
+            retry = ((b"Retry-After", b"1"),)
+            return AdmissionError(503, "tunnel_lost", detail, fields=retry)
         case ErrorCode.ORIGIN_FAILED | ErrorCode.PROTOCOL_ERROR:
             return AdmissionError(502, "origin_failed", detail)
         case _:

@@ -96,7 +96,8 @@ class Gateway:
         await trio.sleep(DRAIN_GRACE_S)
         self._closing = True
         for viewer in list(self._idle):
-            await viewer.aclose()
+            if viewer.idle:  # who is in the middle of a head gets an answer to it
+                await viewer.aclose()
         for tunnel in list(self.tunnels):
             tunnel.go_away("the server is shutting down")
         for tunnel in list(self.tunnels):

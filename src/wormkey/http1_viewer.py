@@ -9,6 +9,7 @@ Two tasks may use a connection at once: one that receives content, one that writ
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -32,13 +33,7 @@ from wormkey.http1 import (
     request_timeout,
     take_request_head,
 )
-from wormkey.http1_content import (
-    ChunkedReader,
-    ContentReader,
-    ContentWriter,
-    Framing,
-    LengthReader,
-)
+from wormkey.http1_content import ChunkedReader, ContentReader, ContentWriter, Framing, LengthReader
 from wormkey.transport import half_close, receive, reset_connection, send_with_progress
 
 if TYPE_CHECKING:
@@ -174,7 +169,7 @@ class ViewerConnection:
         """Return the next piece of the request's content; b"" once it is finished.
 
         ``content_finished`` may be true already with the last piece. Each wait has
-        ``content_idle_timeout_s``, so do not call it before the 100 that the viewer waits for.
+        ``content_idle_timeout_s``; one that begins before a 100 has no limit of its own.
 
         Raises:
             AdmissionError: 400 for malformed framing, 408 for content that stopped coming.
@@ -199,7 +194,8 @@ class ViewerConnection:
         return b""
 
     async def _receive_some(self) -> bytes:
-        with trio.move_on_after(self.limits.content_idle_timeout_s):
+        limit_s = math.inf if self._waits_for_100 else self.limits.content_idle_timeout_s
+        with trio.move_on_after(limit_s):
             data = await receive(self.stream, READ_BYTES)
             if not data:
                 self._keep = False
@@ -207,6 +203,10 @@ class ViewerConnection:
             return data
         self._keep = False
         raise request_timeout("The content of the request stopped arriving.")
+
+    @property
+    def _waits_for_100(self) -> bool:
+        return bool(self._request and self._request.expects_continue and not self._continued)
 
     # ── answering ──────────────────────────────────────────────────────────────────────────
     def write_interim(self, head: ResponseHead) -> None:
@@ -228,10 +228,9 @@ class ViewerConnection:
     def write_head(self, head: ResponseHead, *, close: bool = False) -> None:
         """Compose the final head: the fields as given, then Date (if absent) and the framing.
 
-        ``head.fields`` hold no hop-by-hop fields and at most one Content-Length, which is kept
-        except on 204. Without one the content is chunked, or ended by the close of the
-        connection for HTTP/1.0. ``close`` announces that no other request will be read; so
-        does an answer to a viewer who still waits for a 100: his content may never come.
+        ``head.fields`` hold no hop-by-hop fields and at most one Content-Length. Without one the
+        content is chunked, or ended by the connection's close for HTTP/1.0. ``close`` announces
+        that no other request will be read; so does an answer to a viewer who waits for a 100.
 
         Raises:
             LocalProtocolError: out of order, or a hop-by-hop field was not removed.
@@ -251,8 +250,7 @@ class ViewerConnection:
             fields = tuple(pair for pair in fields if pair[0].lower() != b"content-length")
         lines = [compose_status_line(head.status, head.reason), compose_fields(fields)]
         framing = self._framing_of(head.status, length)
-        waits = self._request is not None and self._request.expects_continue
-        abandoned = waits and not self._continued and not self.content_finished
+        abandoned = self._waits_for_100 and not self.content_finished
         self._keep = self._keep and not (close or abandoned or framing is Framing.UNTIL_CLOSE)
         if b"date" not in names:
             lines.append(b"Date: %b\r\n" % current_date())
@@ -272,7 +270,7 @@ class ViewerConnection:
             return Framing.NO_CONTENT
         if length is not None:
             return Framing.LENGTH
-        # A request that could not be parsed has an unknown version: assume the worst.
+        # Of a request that could not be parsed the version is unknown: assume the worst.
         old = self._is_http10 or self._request is None
         return Framing.UNTIL_CLOSE if old else Framing.CHUNKED
 

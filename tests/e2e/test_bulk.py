@@ -115,10 +115,11 @@ async def test_a_bulk_download_and_upload_with_fifty_streams_beside_them(tmp_pat
             async with (
                 running_client(daemon, tmp_path, str(origin.port)) as (client, told),
                 _viewers(daemon, told["slug"]) as viewers,
+                trio.open_nursery() as company,
             ):
                 counts = [0] * COMPANY
                 for number in range(COMPANY):
-                    nursery.start_soon(_ticks, viewers[number], counts, number)
+                    company.start_soon(_ticks, viewers[number], counts, number)
                 for name, transfer in (("down", _download), ("up", _upload)):
                     before = list(counts)
                     started = trio.current_time()
@@ -128,7 +129,8 @@ async def test_a_bulk_download_and_upload_with_fifty_streams_beside_them(tmp_pat
                     assert all(now > then for now, then in zip(counts, before, strict=True))
                 for name, process in (("daemon", daemon.process), ("client", client)):
                     assert _report(name, process) < PEAK_BYTES[name]
-                nursery.cancel_scope.cancel(reason="the test is over")
+                company.cancel_scope.cancel(reason="the test is over")
+            nursery.cancel_scope.cancel(reason="the test is over")
 
 
 @asynccontextmanager

@@ -82,6 +82,23 @@ async def test_an_early_hint_starts_the_wait_for_the_answer_anew() -> None:
         assert (await world.exchange()).data == b"at last"
 
 
+async def test_who_waits_for_a_100_is_given_the_time_that_the_origin_takes() -> None:
+    """His content is not late: nobody has asked for it yet."""
+
+    async def answer(connection: Connection, request: Request) -> None:
+        await trio.sleep(3 * IDLE_S)
+        await connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        await connection.answer((await connection.read_content(request)).data)
+
+    expect = ((b"Expect", b"100-continue"), (b"Content-Length", b"7"))
+    async with open_world(each_head(answer), content_idle_timeout_s=IDLE_S) as world:
+        viewer = await world.open_viewer()
+        await viewer.request(method=b"PUT", fields=expect)
+        assert (await viewer.read_head()).start[1] == b"100"
+        await viewer.send(b"content")
+        assert (await viewer.read_response()).data == b"content"
+
+
 async def test_a_quiet_websocket_stays_open() -> None:
     """Answer and content time-outs end with the 101; only the stream's idle time counts."""
 

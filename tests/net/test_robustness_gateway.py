@@ -8,8 +8,9 @@ import pytest
 import trio
 
 from tests.support.link import Ended
-from tests.support.origin import Connection, each_request, saying
+from tests.support.origin import Connection, each_head, each_request, saying
 from tests.support.world import World, open_world
+from wormkey.gateway import DRAIN_GRACE_S
 from wormkey.tunnel import Tunnel
 
 if TYPE_CHECKING:
@@ -158,3 +159,32 @@ async def test_an_upgraded_connection_that_the_drain_cuts_is_reset() -> None:
         world.node.drain.start()
         await viewer.read_rest()
         assert viewer.ended is Ended.RST
+
+
+async def test_an_answer_before_the_end_of_its_request_announces_the_close() -> None:
+    """RFC 9112 section 9.6: the rest of the upload may never be read."""
+
+    async def refuse(connection: Connection, _: Request) -> None:
+        await connection.answer(b"too early")
+
+    async with open_world(each_head(refuse)) as world:
+        viewer = await world.open_viewer()
+        await viewer.send(
+            b"POST / HTTP/1.1\r\nHost: %b\r\nContent-Length: 5\r\n\r\n" % world.authority
+        )
+        answer = await viewer.read_response()
+        assert answer.data == b"too early"
+        assert answer.head.get(b"Connection") == b"close"
+
+
+async def test_a_head_that_is_half_in_at_the_end_of_the_grace_is_answered() -> None:
+    """Only connections that say nothing are closed then; this one is told to come again."""
+    async with open_world(saying(b"hello")) as world:
+        viewer = await world.open_viewer()
+        await viewer.send(b"GET / HTTP/1.1\r\n")
+        await world.open_viewer()
+        world.node.drain.start()
+        await trio.sleep(DRAIN_GRACE_S + 0.2)
+        await viewer.send(b"Host: %b\r\n\r\n" % world.authority)
+        answer = await viewer.read_response()
+        assert (answer.status, answer.error) == (503, b"draining")
