@@ -179,7 +179,7 @@ def make_app(node: Node) -> Starlette:
 
 @define
 class _Api:
-    """The calls of the API, in the order of interfaces: state, sessions by id, by slug."""
+    """The calls of the API in order: state, access, sessions by id, by slug."""
 
     node: Node
 

@@ -2,8 +2,8 @@
 
 A browser that goes away sends just a FIN, and pipelined bytes may lie before it, so reading would
 not show it: one sweep every 100 ms polls the sockets of all open exchanges. A lost connection
-counts at once, a FIN when the third sweep still sees it: an answer that is ready before is sent
-(interfaces: 0.4 s at most).
+counts at once, a FIN when the third sweep still sees it, within 0.4 s: an answer that is ready
+before is sent.
 """
 
 from __future__ import annotations

@@ -181,6 +181,13 @@ def test_a_trusted_proxys_chain_is_continued() -> None:
     assert get(kept, b"via") == [b"2 x", b"1.1 wormkey"]
 
 
+@pytest.mark.parametrize("trusted", [False, True])
+def test_forwarding_fields_that_the_gateway_does_not_set_are_only_a_proxys(trusted: bool) -> None:
+    """X-Forwarded-Port and its kind: believed from the operator's proxy, dropped from viewers."""
+    got = inbound((b"X-Forwarded-Port", b"8443"), viewer=evolve(VIEWER, trusted=trusted))
+    assert get(got, b"x-forwarded-port") == ([b"8443"] if trusted else [])
+
+
 def test_a_peer_without_address_adds_none() -> None:
     """A unix socket has no address: no X-Forwarded-For is made up."""
     assert get(inbound(viewer=evolve(VIEWER, peer="")), b"x-forwarded-for") == []
