@@ -33,7 +33,8 @@ def main() -> int:
     (ROOT / ".work" / "coverage").mkdir(parents=True, exist_ok=True)
     # The same examples in the same order: a line that only luck covers must not pass by luck.
     steady = ("-p", "no:randomly", "--hypothesis-seed=0")
-    if status := coverage("run", "-m", "pytest", "tests/unit", "tests/pair", *steady, *sys.argv[1:]):
+    tests = ("tests/unit", "tests/pair", *steady, *sys.argv[1:])
+    if status := coverage("run", "-m", "pytest", *tests):
         return status
     coverage("report")
     print("\nthe ground layer, which must be covered whole:")
