@@ -294,7 +294,7 @@ class Client:
 
     def statistics(self) -> MuxStatistics | None:
         """Return a snapshot of the tunnel, None while there is none."""
-        return self._tunnel.statistics() if self._tunnel else None
+        return self._tunnel.mux.statistics() if self._tunnel else None
 
     @property
     def rtt_s(self) -> float | None:

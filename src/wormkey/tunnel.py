@@ -18,7 +18,7 @@ import logging
 import math
 import struct
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
 import trio
 from attrs import define, field, frozen
@@ -43,13 +43,11 @@ from wormkey.frames import (
 from wormkey.mux import Event, Mux, Role
 from wormkey.tunnelstream import TunnelStream
 
-if TYPE_CHECKING:
-    from wormkey.mux import MuxStatistics
-
 logger = logging.getLogger(__name__)
 
 _SERIAL = struct.Struct(">Q")  # a PING's payload; v0 has none
-_RECHECK_S = 5.0  # expiry is wall time: look again, the clock may have jumped
+RECHECK_S: Final = 60.0  # expiry is wall time, and the clock may jump; the daemon looks more often
+REMEASURE_S: Final = 60.0  # between two round trips measured on a busy tunnel
 DIRECT_STREAMS: Final = 2  # so few have nothing to join, and write by themselves
 
 T = TypeVar("T")
@@ -175,10 +173,6 @@ class Tunnel:
         """Wait until the tunnel is over. Cancellation: waits only."""
         await self._ended.wait()
 
-    def statistics(self) -> MuxStatistics:
-        """Return a snapshot of streams and bytes."""
-        return self.mux.statistics()
-
     # ── what its streams call ─────────────────────────────────────────────────────────────────
 
     def wake_writer(self) -> None:
@@ -245,11 +239,11 @@ class Tunnel:
 
     async def _wait_over(self) -> None:
         while not self._ended.is_set():
-            remaining = self.remaining_s() if self.remaining_s else _RECHECK_S
+            remaining = self.remaining_s() if self.remaining_s else RECHECK_S
             if remaining <= 0:
                 self.close(ErrorCode.SESSION_CLOSED, "the session has expired")
                 return
-            with trio.move_on_after(min(remaining, _RECHECK_S)):
+            with trio.move_on_after(min(remaining, RECHECK_S)):
                 await self._ended.wait()
 
     def _fail_streams(self) -> None:
@@ -376,16 +370,20 @@ class Tunnel:
         limit = timings.silence_timeout_s if self.version else timings.v0_silence_timeout_s
         # v0 gateways answer PING and say nothing by themselves; v0 clients send it, unasked.
         pings = bool(self.version) or self.mux.role is Role.CLIENT
-        ping_at = trio.current_time() if pings else math.inf
+        pinged_at = -math.inf
         while True:
             now = trio.current_time()
             if now >= self._received_at + limit:
                 self._end(TunnelError(f"the peer was silent for {limit:g} s"), lost=True)
                 return
+            # A peer that has just spoken need not be asked; its round trip is, now and then.
+            quiet_at = max(self._received_at, pinged_at) + timings.ping_interval_s
+            ping_at = min(quiet_at, pinged_at + REMEASURE_S) if pings else math.inf
             if now >= ping_at:
                 self._ping(now)
-                ping_at = now + timings.ping_interval_s
-            await trio.sleep_until(min(ping_at, self._received_at + limit))
+                pinged_at = now
+            else:
+                await trio.sleep_until(min(ping_at, self._received_at + limit))
 
     def _ping(self, now: float) -> None:
         self._pings += 1

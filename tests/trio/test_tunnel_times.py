@@ -17,6 +17,7 @@ from tests.support.tunnels import (
 )
 from wormkey.errors import ErrorCode, TunnelError
 from wormkey.frames import GoAway, Ping, Pong, StreamId, Window
+from wormkey.tunnel import RECHECK_S, REMEASURE_S
 
 Clock = trio.testing.MockClock
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -133,14 +134,14 @@ async def test_a_session_that_expires_ends_its_tunnel(version: int, autojump_clo
 
 
 async def test_a_wall_clock_that_jumps_is_seen(autojump_clock: Clock) -> None:
-    """Expiry is wall time: the tunnel looks again every few seconds."""
+    """Expiry is wall time: the tunnel looks again, even if nobody else does."""
     left_s = 86_400.0
     async with open_tunnel(remaining_s=lambda: left_s) as ends:
         await trio.sleep(60)
         left_s = -1.0
         jumped_at = trio.current_time()
         await ends.gateway.wait_error()
-        assert ends.gateway.ended_at - jumped_at <= 5
+        assert ends.gateway.ended_at - jumped_at <= RECHECK_S
 
 
 async def test_a_goodbye_is_bounded(autojump_clock: Clock) -> None:
@@ -183,3 +184,16 @@ async def test_a_peer_without_a_hello_is_given_up(autojump_clock: Clock) -> None
         assert "HELLO" in str(error)
         assert not hand.side.ready.is_set()
         assert hand.side.ended_at <= TIMINGS.hello_timeout_s
+
+
+async def test_a_peer_that_speaks_is_pinged_only_to_measure_it(autojump_clock: Clock) -> None:
+    """Any frame is a sign of life; a thousand idle tunnels ping from one end only."""
+    async with play_client() as hand:
+        assert isinstance(await hand.receive(), Ping)
+        asked_at = trio.current_time()
+        with trio.move_on_after(REMEASURE_S - 1):
+            while True:
+                await trio.sleep(TIMINGS.ping_interval_s / 2)
+                await hand.send(Window(StreamId(0), 1))
+        assert isinstance(await hand.receive(), Ping)
+        assert trio.current_time() - asked_at >= REMEASURE_S
