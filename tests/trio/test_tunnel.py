@@ -83,8 +83,8 @@ async def test_content_crosses_both_ways_whole(version: int) -> None:
         await ends.gateway.tunnel.wait_idle()
         await ends.client.tunnel.wait_idle()
         for side in (ends.gateway, ends.client):
-            assert side.tunnel.statistics().streams == 0
-            assert side.tunnel.statistics().held_bytes == 0
+            assert side.tunnel.mux.statistics().streams == 0
+            assert side.tunnel.mux.statistics().held_bytes == 0
 
 
 async def test_many_streams_at_once_keep_their_bytes_apart() -> None:
@@ -116,7 +116,7 @@ async def test_a_stream_that_nobody_reads_does_not_stop_the_others() -> None:
                 nursery.start_soon(upload, stream, bytes(2048 * KIB))
                 assert len((await read(stream))[1]) == 2048 * KIB
                 stream.close()
-            assert tunnel.statistics().held_bytes <= LIMITS.stream_window_bytes
+            assert tunnel.mux.statistics().held_bytes <= LIMITS.stream_window_bytes
             nursery.cancel_scope.cancel()
         unread.close()
 
@@ -163,7 +163,7 @@ async def test_an_early_answer_outlives_the_upload_it_cuts_short() -> None:
             stream.send_trailers(TRAILERS)
         await stream.wait_sent()
         stream.close()
-        assert ends.gateway.tunnel.statistics().streams == 0
+        assert ends.gateway.tunnel.mux.statistics().streams == 0
 
 
 async def test_content_before_a_101_is_held() -> None:
