@@ -238,20 +238,25 @@ class Client:
         started = trio.current_time()
         status = 0
         try:
-            status = (await self._origin.serve_stream(stream, head)).status
+            if head.upgrade and not stream.version:
+                status = 501  # v0 has no words for a 101: an app that said it would be left alone
+                text = "This gateway is too old for WebSockets; update it."
+                await self._answer_v0(stream, status, text)
+            else:
+                status = (await self._origin.serve_stream(stream, head)).status
         except StreamError as error:
-            if stream.version or error.code not in _ORIGIN_CODES:
+            if stream.version or stream.answered or error.code not in _ORIGIN_CODES:
                 raise
             status = 502
-            await self._answer_v0(stream, error.detail)
+            await self._answer_v0(stream, status, error.detail)
         finally:
             duration_s = trio.current_time() - started
             self.on_event(Exchange(head.method, head.target, status, duration_s))
 
-    async def _answer_v0(self, stream: TunnelStream, detail: str) -> None:
+    async def _answer_v0(self, stream: TunnelStream, status: int, detail: str) -> None:
         """Tell a v0 gateway in HTTP what a v1 gateway learns from the RESET's code."""
         text = detail.encode()
-        head = ResponseHead(502, ((b"content-type", b"text/plain; charset=utf-8"),))
+        head = ResponseHead(status, ((b"content-type", b"text/plain; charset=utf-8"),))
         stream.send_head(head)
         await stream.send(text, end_stream=True)
         await stream.wait_sent()

@@ -45,6 +45,7 @@ class TunnelStream:
         "_sender",
         "_stopped",
         "_tunnel",
+        "answered",
         "ended",
         "id",
         "scope",
@@ -53,6 +54,7 @@ class TunnelStream:
     def __init__(self, tunnel: _Tunnel, stream_id: StreamId, *, ended: bool = False) -> None:
         """``ended`` when the peer's half is over already: a request without content."""
         self.id = stream_id
+        self.answered = False  # our final head is queued: no other one can follow
         self.ended = ended
         self.scope = trio.CancelScope()
         self._tunnel = tunnel
@@ -159,6 +161,7 @@ class TunnelStream:
         """
         self._check()
         self._tunnel.mux.send_head(self.id, head, end_stream=end_stream)
+        self.answered = not head.interim
         if not more:
             self._tunnel.wake_writer()
 

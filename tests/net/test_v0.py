@@ -14,6 +14,7 @@ from tests.support.v0 import (
     STREAM_CANCEL,
     STREAM_DATA,
     STREAM_END,
+    WS_UPGRADE,
     V0Gateway,
     open_v0_client,
 )
@@ -83,6 +84,20 @@ async def test_an_upgrade_through_an_existing_client_is_a_501_that_says_why() ->
         answer = await world.exchange(fields=handshake_fields())
         assert (answer.status, answer.error) == (501, b"websocket_unsupported")
         assert (await world.exchange(b"/on")).data == b"GET /on "
+
+
+async def test_an_existing_client_s_viewer_who_waits_for_a_100_gets_it_here() -> None:
+    """Such a client hears of no content before the content's end, so the gateway asks for it."""
+    expect = ((b"Expect", b"100-continue"), (b"Content-Length", b"7"))
+    async with (
+        open_world(each_request(_echo), client=False) as world,
+        open_v0_client(world.edge_url, world.token, world.origin.port),
+    ):
+        viewer = await world.open_viewer()
+        await viewer.request(method=b"PUT", fields=expect)
+        assert (await viewer.read_head()).start[1] == b"100"
+        await viewer.send(b"content")
+        assert (await viewer.read_final_head()).status == 200
 
 
 async def test_an_existing_client_whose_app_is_away_answers_for_itself() -> None:
@@ -256,3 +271,52 @@ async def test_an_app_that_fails_is_a_502_at_an_existing_gateway() -> None:
         answer = await gateway.exchange(b"GET", b"/")
         assert answer.status == 502
         assert answer.content
+
+
+async def test_an_answer_that_is_cut_is_cancelled_at_an_existing_gateway(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Half an answer is never ended, nor answered twice; the user's terminal shows no traceback."""
+
+    async def half(connection: Connection) -> None:
+        await connection.read_request()
+        await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf!")
+
+    async with open_world(half, client=False) as world:
+        gateway = await _at_old_gateway(world)
+        answer = await gateway.exchange(b"GET", b"/")
+        kinds = [frame.kind for frame in answer.frames]
+        assert kinds == [RESPONSE_HEADERS, STREAM_DATA, STREAM_CANCEL]
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_an_upgrade_of_an_existing_gateway_never_reaches_the_app(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """v0 cannot carry a 101: the answer is a 501 that says so, and other requests go on."""
+    async with open_world(each_request(_echo), client=False) as world:
+        gateway = await _at_old_gateway(world)
+        stream = await gateway.open(b"GET", b"/", handshake_fields(), kind=WS_UPGRADE)
+        await gateway.answers[stream].ended.wait()
+        assert gateway.answers[stream].status == 501
+        assert b"WebSockets" in gateway.answers[stream].content
+        assert (await gateway.exchange(b"GET", b"/on")).content == b"GET /on "
+        assert [request.target for request in world.origin.requests] == [b"/on"]
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_what_v0_has_no_words_for_is_left_out_at_an_existing_gateway() -> None:
+    """An interim head and a trailer section are dropped, and the answer is whole."""
+
+    async def answer(connection: Connection, _request: Request) -> None:
+        await connection.send(
+            compose(b"HTTP/1.1 103 Early Hints", ((b"Link", b"</a.css>"),))
+            + compose(b"HTTP/1.1 200 OK", ((b"Transfer-Encoding", b"chunked"),))
+            + chunk(b"whole")
+            + b"0\r\nX-Sum: 1\r\n\r\n"
+        )
+
+    async with open_world(each_request(answer), client=False) as world:
+        got = await (await _at_old_gateway(world)).exchange(b"GET", b"/")
+        assert (got.status, got.content) == (200, b"whole")
+        assert [frame.kind for frame in got.frames] == [RESPONSE_HEADERS, STREAM_DATA, STREAM_END]

@@ -29,6 +29,7 @@ STREAM_DATA: Final = 0x02
 STREAM_END: Final = 0x03
 STREAM_CANCEL: Final = 0x04
 RESPONSE_HEADERS: Final = 0x05
+WS_UPGRADE: Final = 0x06
 PING: Final = 0x09
 PONG: Final = 0x0A
 PAUSE: Final = 0x0B
@@ -309,12 +310,14 @@ class V0Gateway:
         assert self._tunnel is not None, "no tunnel"
         await self._tunnel.send_message(Frame(kind, stream, payload).encode())
 
-    async def open(self, method: bytes, target: bytes, fields: Fields = ()) -> int:
+    async def open(
+        self, method: bytes, target: bytes, fields: Fields = (), *, kind: int = OPEN_STREAM
+    ) -> int:
         """Open a stream; return its id."""
         stream = len(self.answers) + 1
         self.answers[stream] = V0Answer()
         head = compose(b"%s %s HTTP/1.1" % (method, target), fields)
-        await self.send(OPEN_STREAM, stream, head)
+        await self.send(kind, stream, head)
         return stream
 
     async def exchange(
