@@ -222,7 +222,8 @@ class Client:
         except trio.TooSlowError:
             raise TunnelError(f"{edge.authority} did not answer in time") from None
         except (OSError, trio.BrokenResourceError) as error:
-            raise TunnelError(f"{edge.authority} cannot be reached: {error}") from error
+            reason = _reason_of(error)
+            raise TunnelError(f"{edge.authority} cannot be reached: {reason}") from error
 
     async def _serve_tunnel(self, tunnel: Tunnel) -> None:
         if self._draining:  # it began during the handshake, and found no tunnel to wait for
@@ -315,6 +316,16 @@ async def _secure(stream: trio.SocketStream, host: str) -> trio.abc.Stream:
         await trio.aclose_forcefully(stream)
         raise
     return secured
+
+
+def _reason_of(error: Exception) -> str:
+    """Say in words why no connection came about; trio's own text for failed TLS is empty."""
+    cause = error.__cause__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {cause.verify_message}"
+    if isinstance(cause, ssl.SSLError):
+        return f"TLS failed: {cause.reason}"
+    return str(error) or "the connection broke"
 
 
 _ORIGIN_CODES: Final = frozenset(

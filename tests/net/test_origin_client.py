@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import ssl
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
+import trustme
 
 from tests.support.origin import Connection, each_request
 from tests.support.v0 import V0Gateway
 from tests.support.world import Connected, Disconnected, World, open_world
-from wormkey.client import Exchange
+from wormkey.client import Client, ClientSettings, Exchange
 from wormkey.errors import ErrorCode
+from wormkey.target import parse_target
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.support.messages import Request
 
 
@@ -65,6 +71,69 @@ async def test_a_gateway_that_is_away_is_tried_again() -> None:
         waits = [event.retry_in_s for event in client.events if isinstance(event, Disconnected)]
         assert all(0 <= wait <= 10 for wait in waits)
         assert not client.ended.is_set()
+
+
+async def test_a_gateway_that_sheds_clients_is_given_the_time_that_it_asks_for() -> None:
+    """503 with Retry-After: a herd of clients does not come back at once."""
+
+    async def shed(stream: trio.SocketStream) -> None:
+        async with stream:
+            await stream.receive_some()
+            await stream.send_all(
+                b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n"
+            )
+
+    async with open_world(client=False) as world:
+        listeners = await world.nursery.start(partial(trio.serve_tcp, shed, 0, host="127.0.0.1"))
+        world.gateway = listeners[0].socket.getsockname()
+        client = await world.start_client()
+        await client.wait(Disconnected)
+        (event,) = [event for event in client.events if isinstance(event, Disconnected)]
+        assert 7 <= event.retry_in_s <= 10
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_the_way_to_the_gateway_may_be_tls(
+    trusted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``wss://``: a web server in front ends TLS; its certificate must be one that is trusted."""
+    authority, tls = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(tls)
+    if trusted:
+        authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    said, heard = trio.open_memory_channel[object](16)
+
+    async with said, heard, open_world(client=False) as world:
+
+        async def relay(secured: trio.SSLStream[trio.SocketStream]) -> None:
+            plain = await trio.open_tcp_stream(*world.gateway)
+            async with secured, plain, trio.open_nursery() as nursery:
+                nursery.start_soon(_copy, secured, plain)
+                await _copy(plain, secured)
+                nursery.cancel_scope.cancel()
+
+        serve = partial(trio.serve_ssl_over_tcp, relay, 0, tls, host="127.0.0.1")
+        listeners = await world.nursery.start(serve)
+        edge = f"wss://localhost:{listeners[0].transport_listener.socket.getsockname()[1]}"
+        target = parse_target(str(world.origin.port))
+        client = Client(ClientSettings(), edge, world.token, target, said.send_nowait)
+        world.nursery.start_soon(client.run)
+        event = await heard.receive()
+        if trusted:
+            assert isinstance(event, Connected)
+            assert (await world.exchange()).data == b"hello"
+        else:
+            assert isinstance(event, Disconnected)
+            assert "certificate" in event.reason
+
+
+async def _copy(source: trio.abc.Stream, sink: trio.abc.Stream) -> None:
+    try:
+        while data := await source.receive_some(65_536):
+            await sink.send_all(data)
+    except trio.BrokenResourceError:
+        pass  # the other side has gone, or refused the certificate
 
 
 async def test_draining_a_client_lets_its_streams_end() -> None:
