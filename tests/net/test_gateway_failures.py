@@ -58,6 +58,7 @@ async def test_an_origin_that_is_not_there_is_named_with_its_port_and_the_remedy
         assert (page.status, page.error) == (502, b"origin_unreachable")
         assert (page.head.get(b"Content-Type") or b"").startswith(b"text/html")
         assert port in page.data
+        assert b"Start the app" in page.data
         answer = await world.exchange(fields=((b"Accept", b"application/json"),))
         told = json.loads(answer.data)
         assert (answer.status, told["code"]) == (502, "origin_unreachable")

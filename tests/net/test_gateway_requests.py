@@ -147,6 +147,18 @@ async def test_a_trusted_proxy_is_believed_and_appended_to() -> None:
         assert head.get(b"X-Forwarded-Proto") == b"https"
 
 
+async def test_a_trusted_proxy_names_the_host_that_the_viewer_used() -> None:
+    """Where the proxy rewrites Host, X-Forwarded-Host finds the tunnel; a viewer's finds none."""
+    for trusted in ((ip_network("127.0.0.0/8"),), ()):
+        async with open_world(trusted_proxies=trusted) as world:
+            told = ((b"X-Forwarded-Host", world.authority),)
+            answer = await world.exchange(b"/x", authority=b"127.0.0.1", fields=told)
+            assert answer.status == (200 if trusted else 404)
+            heads = [request.head for request in world.origin.requests]
+            hosts = [head.get(b"X-Forwarded-Host") for head in heads]
+            assert hosts == ([world.authority] if trusted else [])
+
+
 async def test_via_is_added_behind_what_was_there() -> None:
     """RFC 9110 section 7.6.3: a gateway adds itself to the list."""
     async with open_world() as world:

@@ -71,6 +71,54 @@ async def test_a_connection_in_doubt_is_never_used_again(raw: bytes) -> None:
         assert len(world.origin.connections) == 2
 
 
+async def test_what_an_idle_connection_says_is_never_an_answer() -> None:
+    """Bytes that come between two requests, a whole answer even, belong to nobody."""
+    go, sent = trio.Event(), trio.Event()
+
+    async def handler(connection: Connection) -> None:
+        await connection.read_request()
+        await connection.answer(b"asked for")
+        if connection.number == 1:
+            await go.wait()
+            await connection.answer(b"asked for by nobody")
+            sent.set()
+            await connection.wait_left()
+
+    async with open_world(handler) as world:
+        assert (await world.exchange()).data == b"asked for"
+        go.set()
+        await sent.wait()
+        assert (await world.exchange()).data == b"asked for"
+        assert len(world.origin.connections) == 2
+
+
+async def test_idle_connections_are_bounded_in_number_and_in_age() -> None:
+    """An app does not see its client hoard connections, nor use one that it is about to close."""
+    everyone = trio.Event()
+
+    async def answer(connection: Connection, _request: Request) -> None:
+        if len(world.origin.connections) == 4:
+            everyone.set()
+        await everyone.wait()
+        await connection.answer(b"served")
+
+    async with open_world(each_request(answer)) as world:
+        assert world.client is not None
+        pool = world.client.client._origin.pool
+        pool.max_idle = 2
+        viewers = [await world.open_viewer() for _ in range(4)]
+        for viewer in viewers:
+            await viewer.request()
+        for viewer in viewers:
+            assert (await viewer.read_response()).data == b"served"
+        await world.origin.wait_closed(2)
+        assert len(pool) == 2
+        pool.max_idle_s = 0.0
+        assert (await world.exchange()).data == b"served"
+        await world.origin.wait_closed(4)
+        assert len(world.origin.connections) == 5
+
+
 def _closing_when_idle(reset: bool) -> Handler:
     """Answer one request on each connection, then close it as an impatient app does."""
 
@@ -114,8 +162,9 @@ async def test_an_idempotent_request_on_a_stale_connection_is_sent_again() -> No
         assert [request.target for request in world.origin.requests].count(b"/again") == 2
 
 
-async def test_a_post_is_sent_once() -> None:
-    """An app that may have acted on a request never gets it twice."""
+@pytest.mark.parametrize("content", [b"x", b""])
+async def test_a_post_is_sent_once(content: bytes) -> None:
+    """An app that may have acted on a request never gets it twice, with content or without."""
 
     async def handler(connection: Connection) -> None:
         request = await connection.read_request()
@@ -125,7 +174,7 @@ async def test_a_post_is_sent_once() -> None:
 
     async with open_world(handler) as world:
         assert (await world.exchange()).data == b"served"
-        answer = await world.exchange(b"/once", method=b"POST", content=b"x")
+        answer = await world.exchange(b"/once", method=b"POST", content=content)
         assert (answer.status, answer.error) == (502, b"origin_failed")
         assert [request.target for request in world.origin.requests].count(b"/once") == 1
 

@@ -41,6 +41,10 @@ def test_the_back_off_doubles_and_forgets_what_a_tunnel_has_disproved() -> None:
     assert all(later == min(2 * earlier, MAX_RETRY_S) for earlier, later in pairwise(waits))
     assert backoff.next_s(HEALTHY_AFTER_S / 2) == FIRST_RETRY_S * 2**FLAPPING_TRIES
     assert backoff.next_s(HEALTHY_AFTER_S) == FIRST_RETRY_S
+    assert [Backoff(random=lambda share=share: share).next_s(0) for share in (0.0, 0.5)] == [
+        0.0,
+        FIRST_RETRY_S / 2,
+    ]
 
 
 async def test_an_upgraded_connection_to_a_tls_app_ends_with_its_viewer() -> None:
