@@ -101,6 +101,16 @@ def test_flag_before_variable_before_file_before_default(
     assert shown == [b"a.test", b"a.test", b"preserve"]
 
 
+def test_certificates_are_checked_unless_told_otherwise(
+    client: type[FakeClient], control: FakeControl, origin: str
+) -> None:
+    """--insecure reaches the client; without it a self-signed app is refused."""
+    for flags in ([], ["--insecure"]):
+        target = f"https://localhost:{origin}"
+        assert cli.run([target, *flags, "--control-plane", control.url]) == 0
+    assert [made.settings.verify_tls for made in client.made] == [True, False]
+
+
 @pytest.mark.parametrize(
     ("arguments", "environment", "config", "named"),
     [

@@ -87,6 +87,23 @@ def test_json_is_one_object_with_the_promised_members(
     assert asked["expiresIn"] == "30m"
 
 
+def test_an_output_that_cannot_be_written_ends_the_session(
+    client: type[FakeClient],
+    control: FakeControl,
+    origin: str,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Who waits for the file would wait for ever: exit 1 names it, and nothing stays open."""
+    client.course = staticmethod(lambda _client: None)
+    file = tmp_path / "absent" / "ready.json"
+    assert cli.run([origin, "--control-plane", control.url, "--output", str(file)]) == 1
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert str(file) in err
+    assert [asked.method for asked in control.asked] == ["POST", "DELETE"]
+
+
 @pytest.mark.parametrize(
     ("answer", "code"),
     [
@@ -247,6 +264,45 @@ def test_a_person_at_a_terminal_has_keys(
     assert "Q quit" in err
     assert "█" in err
     assert [asked.method for asked in control.asked] == ["POST", "DELETE"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "at_terminal", "shown", "hidden"),
+    [
+        (["--qr"], False, ["█", "Forwarding"], ["Q quit", "owner?slug"]),
+        ([], False, ["Forwarding"], ["█", "Q quit", "owner?slug"]),
+        (["-q"], False, [], ["Forwarding", "closing"]),
+        (["--no-qr"], True, ["Q quit", "owner?slug"], ["█"]),
+        (["--no-interactive"], True, ["Forwarding"], ["█", "Q quit", "owner?slug"]),
+        (["--open"], False, ["--open has no effect"], []),
+    ],
+)
+@pytest.mark.usefixtures("client")
+def test_what_a_person_is_shown_is_theirs_to_choose(
+    flags: list[str],
+    at_terminal: bool,
+    shown: list[str],
+    hidden: list[str],
+    control: FakeControl,
+    origin: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """A script may have the QR code, a person may do without it, without keys or without words."""
+    monkeypatch.setattr(cli, "is_interactive", lambda: at_terminal)
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    master, slave = pty.openpty()
+    monkeypatch.setattr(expose, "_Life", partial(expose._Life, keyboard=Keyboard(slave)))
+    try:
+        assert cli.run([origin, *flags, "--name", "demo", "--control-plane", control.url]) == 0
+    finally:
+        os.close(master)
+        os.close(slave)
+    out, err = capfd.readouterr()
+    assert out == "http://gateway.test/s/demo/\n"
+    assert [text for text in shown if text not in err] == []
+    assert [text for text in hidden if text in err] == []
 
 
 def test_what_happens_to_the_tunnel_is_said(
