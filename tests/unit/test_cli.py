@@ -101,6 +101,20 @@ def test_flag_before_variable_before_file_before_default(
     assert shown == [b"a.test", b"a.test", b"preserve"]
 
 
+def test_the_gateway_is_the_one_named_else_the_control_planes(
+    client: type[FakeClient], control: FakeControl, origin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--edge beats WORMKEY_EDGE_URL, which beats the control plane's answer."""
+    arguments = [origin, "--control-plane", control.url]
+    assert cli.run(arguments) == 0
+    monkeypatch.setenv("WORMKEY_EDGE_URL", "wss://variable.test")
+    assert cli.run(arguments) == 0
+    assert cli.run([*arguments, "--edge", "ws://flag.test:81"]) == 0
+    answered, *named = [made.edge_url for made in client.made]
+    assert answered.startswith("ws://")
+    assert named == ["wss://variable.test", "ws://flag.test:81"]
+
+
 def test_certificates_are_checked_unless_told_otherwise(
     client: type[FakeClient], control: FakeControl, origin: str
 ) -> None:

@@ -201,7 +201,9 @@ def test_an_origin_that_is_waited_for_in_vain_is_11(
         port = server.getsockname()[1]
     wait = ["--wait-for", "/", "--timeout", "50ms"]
     assert cli.run([str(port), "--control-plane", control.url, *wait]) == 11
-    assert f"[::1]:{port}" in capfd.readouterr().err
+    err = capfd.readouterr().err
+    assert f"127.0.0.1:{port} and [::1]:{port}" in err
+    assert "within 0.05 s" in err
     assert control.asked == []
 
 
