@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import base64
+from typing import TYPE_CHECKING
 
+import pytest
 import trio
 
 from tests.support.messages import LAST_CHUNK, Request, compose, response
 from tests.support.origin import Connection, each_head, each_request
 from tests.support.world import open_world
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 RAW = (b"Upgrade", b"raw")
 CHUNKED = ((b"Transfer-Encoding", b"chunked"),)
@@ -117,6 +122,36 @@ async def test_a_quiet_websocket_stays_open() -> None:
         await viewer.request(fields=((b"Connection", b"upgrade"), RAW))
         assert (await viewer.read_final_head()).status == 101
         assert await viewer.read_rest() == b"still open"
+
+
+@pytest.mark.parametrize("sender", ["viewer", "origin"])
+async def test_a_websocket_that_moves_one_way_only_stays_open(sender: str) -> None:
+    """A page that only listens, or only reports, is not idle."""
+    sent = b"".join(b"%d\n" % number for number in range(STEPS))
+
+    async def speak(send: Callable[[bytes], Awaitable[None]]) -> None:
+        for number in range(STEPS):
+            await trio.sleep(PACE_S)
+            await send(b"%d\n" % number)
+
+    async def handler(connection: Connection) -> None:
+        await connection.read_request()
+        await connection.send(
+            compose(b"HTTP/1.1 101 Switching Protocols", ((b"Connection", b"upgrade"), RAW))
+        )
+        if sender == "origin":
+            await speak(connection.send)
+        else:
+            assert await connection.read_exactly(len(sent)) == sent
+            await connection.send(b"heard")
+
+    async with open_world(handler, stream_idle_timeout_s=IDLE_S) as world:
+        viewer = await world.open_viewer()
+        await viewer.request(fields=((b"Connection", b"upgrade"), RAW))
+        assert (await viewer.read_final_head()).status == 101
+        if sender == "viewer":
+            await speak(viewer.send)
+        assert await viewer.read_rest() == (sent if sender == "origin" else b"heard")
 
 
 async def test_more_streams_than_a_tunnel_takes_are_a_429_at_once() -> None:
