@@ -39,6 +39,20 @@ async def test_a_client_that_lost_its_tunnel_is_back_with_the_same_url() -> None
         assert client.error is None
 
 
+async def test_a_client_that_was_paused_comes_back_paused() -> None:
+    """Only R lets viewers in again, not a tunnel that was lost."""
+    async with open_world() as world:
+        client = world.client
+        assert client is not None
+        client.client.pause()
+        while (await world.exchange()).error != b"paused":
+            pass  # the PAUSE is on its way through the tunnel
+        _drop_tunnel(world)
+        await client.wait(Connected, 2)
+        while (await world.exchange()).error != b"paused":
+            pass
+
+
 def _drop_tunnel(world: World) -> None:
     """End the tunnel at the gateway as a lost connection does."""
     entry = world.node.routes.find(world.slug)
