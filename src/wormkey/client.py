@@ -209,6 +209,7 @@ class Client:
             limits=self.settings.limits,
             timings=self.settings.timings,
             handler=self._serve_stream,
+            paused=self.paused,
         )
         await dial(stream, handshake, self._serve_tunnel)
 
@@ -230,8 +231,6 @@ class Client:
             return
         self._tunnel = tunnel
         self._connected_at = trio.current_time()
-        if self.paused:
-            tunnel.pause(paused=True)
         self.on_event(Connected(tunnel.version))
         await trio.sleep_forever()
 

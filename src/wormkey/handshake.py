@@ -80,6 +80,7 @@ class Handshake:
     limits: MuxLimits
     timings: TunnelTimings
     handler: Callable[[TunnelStream, RequestHead], Awaitable[None]]
+    paused: bool = False  # said together with HELLO, so that no request slips in between
 
 
 async def dial(
@@ -115,6 +116,8 @@ async def dial(
     def make(connection: WebSocketConnection) -> Tunnel:
         version = 1 if connection.subprotocol == SUBPROTOCOL else 0
         mux = Mux(Role.CLIENT, handshake.limits, version=version)
+        if handshake.paused:
+            mux.pause(paused=True)
         return Tunnel(mux, handshake.timings, handshake.handler)
 
     await _run(carrier, open_connection, make, serve, handshake.timings)
