@@ -16,6 +16,7 @@ import trio
 from attrs import field, frozen
 
 from wormkey import __version__, fields
+from wormkey.dialer import secure
 from wormkey.errors import OriginError, WormkeyError
 from wormkey.frames import Fields
 from wormkey.http1 import Http1Limits
@@ -138,15 +139,7 @@ async def _dial(scheme: str, host: str, port: int) -> trio.abc.Stream:
     if scheme != "https":
         return stream
     # Loading the authorities costs 10 ms and 5 MB: only https pays it.
-    secured = trio.SSLStream(
-        stream, ssl.create_default_context(), server_hostname=host, https_compatible=True
-    )
-    try:
-        await secured.do_handshake()
-    except BaseException:
-        await trio.aclose_forcefully(secured)
-        raise
-    return secured
+    return await secure(stream, ssl.create_default_context(), host)
 
 
 def _request_fields(authority: str, token: str | None, content: bytes) -> Fields:

@@ -17,7 +17,7 @@ import trio
 from attrs import define, field, frozen
 
 from wormkey import __version__
-from wormkey.dialer import Dialer
+from wormkey.dialer import Dialer, secure
 from wormkey.errors import ConfigError, ErrorCode, StreamError, TunnelError
 from wormkey.frames import RequestHead, ResponseHead
 from wormkey.handshake import Handshake, dial
@@ -219,7 +219,9 @@ class Client:
             with trio.fail_after(self.settings.dial_timeout_s) as self._dialing:
                 stream = await trio.open_tcp_stream(edge.host, edge.port)
                 set_tcp_options(stream)
-                return await _secure(stream, edge.host) if edge.tls else stream
+                if not edge.tls:
+                    return stream
+                return await secure(stream, ssl.create_default_context(), edge.host)
         except trio.TooSlowError:
             raise TunnelError(f"{edge.authority} did not answer in time") from None
         except (OSError, trio.BrokenResourceError) as error:
@@ -305,16 +307,6 @@ class Client:
     def rtt_s(self) -> float | None:
         """The last measured round trip to the gateway."""
         return self._tunnel.rtt_s if self._tunnel else None
-
-
-async def _secure(stream: trio.SocketStream, host: str) -> trio.abc.Stream:
-    secured = trio.SSLStream(stream, ssl.create_default_context(), server_hostname=host)
-    try:
-        await secured.do_handshake()
-    except BaseException:
-        await trio.aclose_forcefully(stream)
-        raise
-    return secured
 
 
 def _reason_of(error: Exception) -> str:

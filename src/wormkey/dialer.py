@@ -69,18 +69,7 @@ class Dialer:
         set_tcp_options(stream)
         if self.target.scheme != "https":
             return stream
-        secured = trio.SSLStream(
-            stream,
-            self._tls_context(),
-            server_hostname=self.target.host or "localhost",
-            https_compatible=True,
-        )
-        try:
-            await secured.do_handshake()
-        except BaseException:
-            await trio.aclose_forcefully(stream)
-            raise
-        return secured
+        return await secure(stream, self._tls_context(), self.target.host or "localhost")
 
     def _tls_context(self) -> ssl.SSLContext:
         if self._context is None:
@@ -95,6 +84,26 @@ class Dialer:
         return (
             f"Nothing answers on {name}: tried {self.target.tried} ({reason}). Start the app there."
         )
+
+
+async def secure(
+    stream: trio.SocketStream, context: ssl.SSLContext, host: str
+) -> trio.SSLStream[trio.SocketStream]:
+    """Return ``stream`` as a TLS client's, the handshake done; it is closed if that fails.
+
+    Raises:
+        ssl.SSLError: the certificate, or the protocol.
+        trio.BrokenResourceError: the peer has gone, or trio's wrapping of an SSLError.
+
+    Cancellation: the stream is closed.
+    """
+    secured = trio.SSLStream(stream, context, server_hostname=host, https_compatible=True)
+    try:
+        await secured.do_handshake()
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
+    return secured
 
 
 def _reason(error: BaseException) -> str:

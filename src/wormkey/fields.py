@@ -130,15 +130,6 @@ def content_length(fields: Fields) -> int | None:
     return int(values[0])
 
 
-def strip_hop_by_hop(fields: Fields) -> Fields:
-    """Return the fields without those of one hop and those that Connection names.
-
-    ``Trailer`` stays: it tells the recipient what will follow (RFC 9110 §6.6.2).
-    """
-    dropped = _dropped(_connection_options(fields))
-    return tuple([field for field in fields if field[0].lower() not in dropped])
-
-
 def strip_trailers(fields: Fields) -> Fields:
     """Return the trailer fields that may pass: none that frame, route, authenticate or forward."""
     return tuple(

@@ -58,9 +58,8 @@ class OriginConnection:
     last flush.
 
     Attributes:
-        bytes_written: octets of this cycle's request given to the transport.
-        answer_started: whether an octet of this cycle's answer came. Without one, and with no
-            ``bytes_written`` or an idempotent method, the request may go out again elsewhere.
+        answer_started: whether an octet of this cycle's answer came. Without one, and with an
+            idempotent method, the request may go out again elsewhere.
         content_finished: whether the answer is received to its end; true already with the last
             piece of its content.
         close_delimited: whether only the end of the connection ends the answer's content.
@@ -69,7 +68,6 @@ class OriginConnection:
 
     stream: trio.abc.Stream
     limits: Http1Limits
-    bytes_written: int = field(default=0, init=False)
     answer_started: bool = field(default=False, init=False)
     content_finished: bool = field(default=False, init=False)
     close_delimited: bool = field(default=False, init=False)
@@ -124,7 +122,7 @@ class OriginConnection:
         """
         if not self.reusable:
             raise LocalProtocolError("start_next_cycle: this connection must not be used again")
-        self.bytes_written = self._interim_heads = 0
+        self._interim_heads = 0
         self.answer_started = self.content_finished = self._answered = self._keep = False
         self._writer = self._reader = None
         self.trailers = ()
@@ -214,7 +212,6 @@ class OriginConnection:
         self._out.clear()
         if self._lost:
             raise _failed("closed the connection before it had the whole request")
-        self.bytes_written += len(data)
         self._lost = True  # until all of it is known to be sent
         try:
             await send_with_progress(self.stream, data, self.limits.write_idle_timeout_s)

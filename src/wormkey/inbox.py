@@ -127,7 +127,7 @@ class Inbox:
                     stream.receive(Input.END)
             case Trailers():
                 stream.receive(Input.TRAILERS)
-            case _:  # pragma: no cover
+            case _:
                 assert_never(frame)
 
     def check_bound(self, stream: Stream) -> None:

@@ -287,7 +287,7 @@ class Mux:
                 events.append(frame)
             case Pong():
                 events.append(frame)
-            case _:  # pragma: no cover
+            case _:
                 assert_never(frame)
 
     def _on_reset(self, frame: Reset, events: list[Event]) -> None:

@@ -46,11 +46,6 @@ TABLE: Final[dict[tuple[Half, Input], Half]] = {
 }
 
 
-def step(half: Half, what: Input) -> Half | None:
-    """Return the half after ``what``, None where the table has no such row."""
-    return TABLE.get((half, what))
-
-
 @define(eq=False)
 class Stream:
     """The protocol's view of one exchange; the bytes that wait to be sent are here too.

@@ -169,10 +169,6 @@ class Tunnel:
         """Wait for the peer's HELLO (at once with v0). Cancellation: waits only."""
         await self._ready.wait()
 
-    async def wait_ended(self) -> None:
-        """Wait until the tunnel is over. Cancellation: waits only."""
-        await self._ended.wait()
-
     # ── what its streams call ─────────────────────────────────────────────────────────────────
 
     def wake_writer(self) -> None:

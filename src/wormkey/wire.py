@@ -134,7 +134,7 @@ def encode(frame: Frame) -> bytes:
             return _frame(FrameType.PAUSE, TUNNEL, [])
         case Resume():
             return _frame(FrameType.RESUME, TUNNEL, [])
-        case _:  # pragma: no cover
+        case _:
             assert_never(frame)
 
 

@@ -114,7 +114,7 @@ def encode0(frame: Frame) -> bytes:
             return _message(MessageType.RESUME, TUNNEL)
         case Hello() | Window() | GoAway():
             return b""
-        case _:  # pragma: no cover
+        case _:
             assert_never(frame)
 
 

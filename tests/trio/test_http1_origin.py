@@ -81,7 +81,6 @@ async def test_a_request_goes_out_as_it_is(ends: Ends) -> None:
     """Order, repeats and spelling are kept; nothing is added where there is no content."""
     sent = await ends.ask(b"PURGE", (b"x-A", b"1"), (b"X-a", b"2"))
     assert sent == b"PURGE /a?b HTTP/1.1\r\nHost: localhost:5173\r\nx-A: 1\r\nX-a: 2\r\n\r\n"
-    assert ends.connection.bytes_written == len(sent)
     assert not ends.connection.answer_started
 
 
@@ -148,7 +147,6 @@ async def test_a_cut_send_is_never_continued(ends: Ends) -> None:
 async def test_a_lost_origin_is_told_from_a_sent_request(ends: Ends) -> None:
     """Nothing sent and nothing received: the caller may try another connection."""
     ends.write(content=False, length=None)
-    assert ends.connection.bytes_written == 0
     await ends.connection.stream.aclose()
     ends.connection.write_end()
     with pytest.raises(OriginError):

@@ -49,7 +49,7 @@ async def test_a_closed_tunnel_says_why_and_takes_its_streams_along(code: ErrorC
         with pytest.raises(TunnelError, match="because"):
             await stream.receive()
         stream.close()
-        await tunnel.wait_ended()
+        assert tunnel.ended
         for call in (lambda: tunnel.open_stream(GET, end_stream=True), lambda: tunnel.nursery):
             with pytest.raises(TunnelError, match="because"):
                 call()
