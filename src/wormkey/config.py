@@ -28,6 +28,7 @@ from wormkey.values import (
     parse_duration,
     parse_network,
     parse_size,
+    parse_switch,
     url_parser,
     within,
 )
@@ -67,6 +68,7 @@ class Option:
     metavar: str
     help: str
     repeatable: bool = False
+    switch: bool = False  # the flag takes no value; --no-… is its opposite
 
 
 @frozen(kw_only=True)
@@ -81,6 +83,7 @@ class _Line:
     flag: str = ""
     keyed: bool = True
     repeatable: bool = False
+    switch: bool = False
 
 
 def _option(line: _Line, default: object) -> Any:  # noqa: ANN401 - as attrs.field itself
@@ -103,6 +106,11 @@ def _size(default: str, help_: str, least: str = "1KiB", most: str = "1GiB") -> 
 
 def _count(default: str, help_: str, most: str = "1000000") -> int:
     return _plain(within(parse_count, "1", most), default, help_, "N")
+
+
+def _switch(help_: str) -> bool:
+    line = _Line(parse=parse_switch, default="false", help=help_, metavar="", switch=True)
+    return cast("bool", _option(line, default=False))
 
 
 def _special(
@@ -225,6 +233,15 @@ class Settings:
         "the least severe records that are written",
         "debug|info|warning|error",
     )
+    access_log: bool = _switch("write a record for each viewer's exchange")
+    audit_log: Path | None = _special(
+        _parse_path,
+        None,
+        "none",
+        "a file that the audit trail is appended to, besides the store",
+        "FILE",
+    )
+    audit_records: int = _count("10000", "the audit records that the store keeps")
 
     # Exchanges. Every time-out counts idle seconds, never a whole exchange (docs/limits.md).
     hold_s: float = _duration(
@@ -253,6 +270,17 @@ class Settings:
     tunnel_window_bytes: int = _size("32MiB", "the bytes in flight of all of a tunnel's streams")
     v0_stream_bytes: int = _size("16MiB", "the bytes held for a stream of a v0 client")
     v0_tunnel_bytes: int = _size("64MiB", "the bytes held for all streams of a v0 client")
+
+    # Sessions. Rates may be used up at once and refill evenly over a minute.
+    max_session_creations: int = _count(
+        "60", "sessions that one address may create in a minute; loopback in open mode is free"
+    )
+    max_token_creations: int = _count("60", "sessions that one access token may create in a minute")
+    max_live_sessions: int = _count(
+        "100", "live sessions of one access token, or of one address in open mode"
+    )
+    max_auth_failures: int = _count("30", "failed authentications of one address in a minute")
+    max_misses: int = _count("60", "names that nobody has, asked for by one address in a minute")
     max_session_age_s: float = _duration("30d", "the longest life of a session", least="1s")
 
     def public_url_at(self, port: int | None) -> str:
@@ -281,6 +309,7 @@ def _describe(attribute: attrs.Attribute[Any]) -> Option:
         metavar=line.metavar,
         help=line.help,
         repeatable=line.repeatable,
+        switch=line.switch,
     )
 
 

@@ -1,8 +1,7 @@
 """The control plane: the sessions API on a Starlette app, served by hypercorn.
 
-Owns what travels over HTTP between clients and the registry: routes, JSON, Bearer tokens, errors.
-Only this file and nursery.py know hypercorn. It decides nothing about sessions (registry.py does)
-and never sees a viewer. Every error is ``{"error": one sentence, "code": word}``.
+Owns the server and the table of routes; calls.py has the calls. Only this file and nursery.py
+know hypercorn. It never sees a viewer. Every error is ``{"error": one sentence, "code": word}``.
 """
 
 from __future__ import annotations
@@ -20,21 +19,18 @@ from hypercorn.trio import serve
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from wormkey.calls import Api
 from wormkey.errors import AdmissionError, StoreError
-from wormkey.guard import Cors, Guard, bearer_of, not_routed, read_json, refused, store_failed
-from wormkey.node import Node
-from wormkey.routing import public_url_of
-from wormkey.session import NewSession, Session, SessionState
+from wormkey.guard import Cors, Guard, not_routed, refused, store_failed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
-    from datetime import datetime
 
     from hypercorn.typing import ASGIFramework
-    from starlette.requests import Request
+
+    from wormkey.node import Node
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +138,7 @@ class _Adopted:
 
 def make_app(node: Node) -> Starlette:
     """Return the ASGI app of the API."""
-    api = _Api(node)
+    api = Api(node)
     middleware = [Middleware(Guard)]
     if node.settings.cors_origins:
         middleware.append(
@@ -175,147 +171,3 @@ def make_app(node: Node) -> Starlette:
     )
     app.router.redirect_slashes = False
     return app
-
-
-@define
-class _Api:
-    """The calls of the API in order: state, access, sessions by id, by slug."""
-
-    node: Node
-
-    async def alive(self, _request: Request) -> Response:
-        return JSONResponse({"status": "control plane alive"})
-
-    async def health(self, _request: Request) -> Response:
-        return PlainTextResponse("ok")
-
-    async def ready(self, _request: Request) -> Response:
-        self._check_draining()
-        return PlainTextResponse("ok")
-
-    async def access(self, request: Request) -> Response:
-        """Tell whether the token presented may create sessions: what ``wormkey login`` asks."""
-        principal = await self._admit_creation(request)
-        return JSONResponse({"ok": True, "name": principal.removeprefix("token:")})
-
-    async def create(self, request: Request) -> Response:
-        self._check_draining()
-        created_by = await self._admit_creation(request)
-        wish = NewSession.from_json(
-            await read_json(request), max_age_s=self.node.settings.max_session_age_s
-        )
-        made = await self.node.registry.create(wish, created_by=created_by)
-        session = made.session
-        base = f"{self.node.public}/.wormkey"
-        document: dict[str, object] = {
-            "sessionId": session.session_id,
-            "slug": session.slug,
-            "publicUrl": self._public_url(session),
-            "ownerUrl": f"{base}/owner?slug={session.slug}&token={made.owner_token}",
-            "overlayScriptUrl": f"{base}/overlay.js?slug={session.slug}",
-            "edgeUrl": self.node.edge_url,
-            "sessionToken": made.session_token,
-            "expiresAt": _rfc3339(session.expires_at),
-        }
-        if made.password is not None:
-            document |= {"username": made.username, "password": made.password}
-        location = f"/sessions/{session.session_id}"
-        return JSONResponse(document, status_code=201, headers={"Location": location})
-
-    async def read(self, request: Request) -> Response:
-        session_id = request.path_params["session_id"]
-        session = self.node.registry.authorize(session_id, bearer_of(request.headers))
-        return JSONResponse(
-            self._public_part(session)
-            | {
-                "edgeUrl": self.node.edge_url,
-                "port": session.port,
-                "username": session.username,
-                "policy": session.policy.as_json(),
-                "closedAt": None if session.closed_at is None else _rfc3339(session.closed_at),
-            }
-        )
-
-    async def close(self, request: Request) -> Response:
-        session_id = request.path_params["session_id"]
-        session = self.node.registry.authorize(session_id, bearer_of(request.headers))
-        await self.node.registry.close(session)
-        return JSONResponse({"ok": True})
-
-    async def read_public(self, request: Request) -> Response:
-        entry = self.node.routes.find(request.path_params["slug"].lower())
-        if entry is None:
-            raise AdmissionError(404, "unknown_session", "there is no such session")
-        return JSONResponse(self._public_part(entry.session))
-
-    async def close_by_slug(self, request: Request) -> Response:
-        slug = request.path_params["slug"].lower()
-        session = self.node.registry.authorize_owner(slug, bearer_of(request.headers))
-        await self.node.registry.close(session)
-        return JSONResponse({"ok": True})
-
-    def _check_draining(self) -> None:
-        if self.node.drain.draining:
-            raise AdmissionError(
-                503,
-                "draining",
-                "the server is shutting down; try again soon",
-                fields=((b"Retry-After", b"5"),),
-            )
-
-    async def _admit_creation(self, request: Request) -> str:
-        """Return the principal who may create a session here.
-
-        Raises:
-            AdmissionError: 401 without a valid access token in token mode; 403 in open mode for
-                a web page of an origin that is not configured.
-        """
-        if self.node.settings.access == "token":
-            name = await self.node.registry.check_access(bearer_of(request.headers))
-            if name is None:
-                raise AdmissionError(
-                    401,
-                    "access_token_required",
-                    "an access token is needed to create sessions; run wormkey login",
-                    fields=((b"WWW-Authenticate", b"Bearer"),),
-                )
-            return f"token:{name}"
-        # Open mode trusts whoever can connect. A browser connects for any page it shows, also
-        # after DNS rebinding, and then names that page's origin (Fetch §3.1); programs do not.
-        origin = request.headers.get("origin")
-        if origin is not None and origin not in self.node.settings.cors_origins:
-            raise AdmissionError(
-                403, "origin_not_allowed", "this web origin may not create sessions"
-            )
-        return f"address:{_principal_address(request)}"
-
-    def _public_url(self, session: Session) -> str:
-        return public_url_of(session.slug, self.node.public, self.node.settings.routing)
-
-    def _public_part(self, session: Session) -> dict[str, object]:
-        """Return what anyone may know of a session."""
-        live = session.state(self.node.now()) is SessionState.LIVE
-        entry = self.node.routes.find(session.slug)
-        connected = entry is not None and entry.upstream is not None
-        return {
-            "sessionId": session.session_id,
-            "slug": session.slug,
-            "publicUrl": self._public_url(session),
-            "expiresAt": _rfc3339(session.expires_at),
-            "createdAt": _rfc3339(session.created_at),
-            "authMode": session.auth_mode,
-            "closed": not live,
-            "available": live and connected,
-        }
-
-
-def _rfc3339(time: datetime) -> str:
-    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _principal_address(request: Request) -> str:
-    """Return the peer's address; a unix socket and all loopback addresses are one principal."""
-    host = "" if request.client is None else request.client.host
-    if not host or host == "::1" or host.removeprefix("::ffff:").startswith("127."):
-        return "loopback"
-    return host

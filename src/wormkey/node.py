@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from attrs import frozen
+from attrs import Factory, frozen
 
+from wormkey.access import Access
 from wormkey.config import Settings
 from wormkey.registry import Registry
 from wormkey.routes.local import LocalRoutes
 from wormkey.routing import PublicUrl
 from wormkey.scopes import Drain
+from wormkey.throttle import Throttles
 
 
 @frozen(kw_only=True)
@@ -23,9 +25,11 @@ class Node:
 
     settings: Settings
     registry: Registry
+    access: Access
     routes: LocalRoutes
     public: PublicUrl
     edge_url: str
     now: Callable[[], datetime]
     drain: Drain
     version: str
+    throttles: Throttles = Factory(lambda self: Throttles.of(self.settings), takes_self=True)

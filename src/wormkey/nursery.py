@@ -28,6 +28,7 @@ import trio
 from attrs import frozen
 
 from wormkey import __version__
+from wormkey.access import Access
 from wormkey.control import serve_control
 from wormkey.errors import StoreError
 from wormkey.gateway import Gateway
@@ -124,6 +125,7 @@ async def _assemble(settings: Settings, store: Store, gateway_port: int | None) 
     return Node(
         settings=settings,
         registry=registry,
+        access=Access(store, _now, settings),
         routes=routes,
         public=PublicUrl.parse(settings.public_url_at(gateway_port)),
         edge_url=settings.edge_url_at(gateway_port),
@@ -206,7 +208,7 @@ async def _accept(
 
 
 async def _announce(running: Running, notifier: Notifier) -> None:
-    token = await running.node.registry.ensure_first_token()
+    token = await running.node.access.ensure_first()
     if token is not None:
         # Standard output, once: a log would keep the secret.
         sys.stdout.write(f"wormkey login {running.control_url} --token {token}\n")

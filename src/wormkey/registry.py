@@ -1,4 +1,4 @@
-"""The registry: the only place where sessions and access tokens are made, checked and ended.
+"""The registry: the only place where sessions are made, checked and ended.
 
 Joins the store (what survives) and the routes (what viewers find). A session is in the store
 before anyone is told of it, and out of the routes before its tunnel closes. Secrets are made
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hmac
 import logging
-import re
 import secrets
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -20,7 +19,7 @@ from attrs import define, evolve, field, frozen
 
 from wormkey import policy
 from wormkey.config import Settings
-from wormkey.errors import AdmissionError, ConfigError, ErrorCode, StoreError
+from wormkey.errors import AdmissionError, ErrorCode
 from wormkey.routes.local import Entry, LocalRoutes
 from wormkey.session import (
     ENDED_GRACE_S,
@@ -33,18 +32,15 @@ from wormkey.session import (
     make_slug,
     split_session_token,
 )
-from wormkey.store import SlugTakenError, Store, TokenNameTakenError, write_private
+from wormkey.store import SlugTakenError, Store
 
 log = logging.getLogger(__name__)
 
 SECRET_BYTES: Final = 32  # 256 bits; the promise is 192
 PASSWORD_BYTES: Final = 18  # 144 bits, 24 characters; the promise is 128
 SLUG_TRIES: Final = 8  # two equal slugs of 40 random bits are rare, nine in a row are a bug
-FIRST_TOKEN_NAME: Final = "first"  # noqa: S105 - a name
-LOCAL_TOKEN_FILE: Final = "local-token"  # noqa: S105 - a file name
 HASH_THREADS: Final = 2  # scrypt takes 16 MiB and a core for about 0.2 s each
 MAX_WAITING_HASHES: Final = 32  # beyond it a guesser only fills memory: 429
-_TOKEN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}\Z")
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -64,7 +60,7 @@ class Created:
 
 @define(eq=False)
 class Registry:
-    """Sessions and access tokens of one daemon. ``now`` is the wall clock, aware UTC."""
+    """Sessions of one daemon. ``now`` is the wall clock, aware UTC."""
 
     store: Store
     routes: LocalRoutes
@@ -304,77 +300,6 @@ class Registry:
             return await trio.to_thread.run_sync(function, *args, limiter=self._hashing)
         finally:
             self._waiting_hashes -= 1
-
-    # ── access tokens ───────────────────────────────────────────────────────────────────────
-
-    async def add_access_token(self, name: str) -> str:
-        """Make an access token and return its text, the only time it exists as text.
-
-        Raises:
-            ConfigError: the name is off the grammar or in use.
-        """
-        token = _new_access_token()
-        await self._put_access_token(name, token)
-        return token
-
-    async def _put_access_token(self, name: str, token: str) -> None:
-        if _TOKEN_NAME.match(name) is None:
-            raise ConfigError(f"token name {name!r}: use 1 to 64 letters, digits and . _ @ -")
-        try:
-            await self.store.add_access_token(name, digest_of(token.encode("ascii")), self.now())
-        except TokenNameTakenError:
-            raise ConfigError(
-                f"a token named {name} exists; revoke it first or choose another name"
-            ) from None
-        log.info("access token created", extra={"token_name": name})
-
-    async def check_access(self, bearer: bytes | None) -> str | None:
-        """Return the name of the access token presented; None denies.
-
-        The store is asked every time, so that a token added or revoked by another process
-        counts at once; session creation is rare enough.
-        """
-        if not bearer:
-            return None
-        digest = digest_of(bearer)
-        # Found by the digest: what timing could tell is a digest's prefix, useless without the
-        # secret of 256 bits.
-        name = await self.store.find_access_token(digest)
-        if name is not None:
-            try:
-                await self.store.touch_access_token(digest, self.now())
-            except StoreError as error:
-                log.warning("last use of a token not noted", extra={"error": str(error)})
-        return name
-
-    async def ensure_first_token(self) -> str | None:
-        """In token mode without any token, make one named ``first`` and return its text.
-
-        The text also goes to ``<state_dir>/local-token`` (0600), where a client of the same user
-        on the same machine finds it without a login. None when there was nothing to do.
-
-        Raises:
-            StoreError: the store or the file cannot be written.
-        """
-        if self.settings.access != "token" or await self.store.list_access_tokens():
-            return None
-        token = _new_access_token()
-        path = self.settings.state_dir / LOCAL_TOKEN_FILE
-        try:
-            # Before the store: a crash between the two leaves a stale file, written anew by the
-            # next start, and not a token that nobody has.
-            write_private(path, token + "\n")
-        except OSError as error:
-            raise StoreError(
-                f"cannot write {path}: {error.strerror}; make it writable or set --state-dir"
-            ) from error
-        await self._put_access_token(FIRST_TOKEN_NAME, token)
-        return token
-
-
-def _new_access_token() -> str:
-    # The prefix tells secret scanners what it is and keeps a leading - off command lines.
-    return f"wk_{secrets.token_urlsafe(SECRET_BYTES)}"
 
 
 def gone(session: Session) -> AdmissionError:

@@ -116,9 +116,11 @@ def _from_file(path: Path) -> dict[str, _Written]:
             raise ConfigError(f"{path}: unknown key {key!r}; did you mean {near[0]!r}?")
         option = known[key]
         items = value if isinstance(value, list) and option.repeatable else [value]
-        if not all(type(item) in {str, int} for item in items):  # bool is an int to isinstance
+        kinds = {str, bool} if option.switch else {str, int}  # bool is an int to isinstance
+        if not all(type(item) in kinds for item in items):
             raise ConfigError(f'{where}: wanted text such as "{option.default}"')
-        written[option.field] = _Written(option, tuple(map(str, items)), where)
+        texts = tuple(str(item).lower() if isinstance(item, bool) else str(item) for item in items)
+        written[option.field] = _Written(option, texts, where)
     return written
 
 

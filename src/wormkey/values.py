@@ -29,6 +29,8 @@ _DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h|d)", re.ASCII)
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE: Final = re.compile(r"(\d{1,12})(B|KiB|MiB|GiB)?", re.ASCII | re.IGNORECASE)
 _BYTES: Final = {"": 1, "b": 1, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
+_ON: Final = frozenset({"true", "yes", "on", "1"})
+_OFF: Final = frozenset({"false", "no", "off", "0"})
 _DEFAULT_PORTS: Final = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 _URL: Final = re.compile(
     r"(?P<scheme>[a-z]+)://(?P<host>\[[0-9a-f:.]+\]|[^\s/?#@\[\]:]+)(?::(?P<port>\d{1,5}))?/?",
@@ -142,6 +144,20 @@ def parse_count(text: str) -> int:
     if not re.fullmatch(r"\d{1,12}", text, re.ASCII):
         raise ConfigError(f"{text!r} is not a whole number")
     return int(text)
+
+
+def parse_switch(text: str) -> bool:
+    """Return what a word for on or off means.
+
+    Raises:
+        ConfigError: another word.
+    """
+    word = text.lower()
+    if word in _ON:
+        return True
+    if word in _OFF:
+        return False
+    raise ConfigError(f"{text!r} is neither true nor false")
 
 
 def parse_network(text: str) -> Network:

@@ -147,7 +147,7 @@ async def test_taken_name_is_409(plane: Plane) -> None:
 async def test_a_login_can_check_its_token(tmp_path: Path) -> None:
     """GET /access names the token that creates sessions; no other one is good for it."""
     async with open_plane(tmp_path, access="token") as plane:
-        token = await plane.node.registry.add_access_token("laptop")
+        token = await plane.node.access.add("laptop")
         assert await plane.call("GET", "/access", token=token) == (
             200,
             {"ok": True, "name": "laptop"},
@@ -167,7 +167,7 @@ async def test_open_mode_lets_everybody_in(tmp_path: Path) -> None:
 async def test_token_mode_needs_an_access_token(tmp_path: Path) -> None:
     """Missing, wrong, revoked and session tokens create nothing; a valid one does."""
     async with open_plane(tmp_path, access="token") as plane:
-        token = await plane.node.registry.add_access_token("laptop")
+        token = await plane.node.access.add("laptop")
         status, made = await plane.call("POST", "/sessions", token=token, body=BODY)
         assert status == 201
         for wrong in (None, "", token[:-1], made["sessionToken"]):

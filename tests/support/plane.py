@@ -97,6 +97,7 @@ async def open_plane(tmp_path: Path, **settings: Any) -> AsyncIterator[Plane]:
     node = Node(
         settings=daemon.settings,
         registry=daemon.registry,
+        access=daemon.access,
         routes=daemon.routes,
         public=PublicUrl.parse(PUBLIC),
         edge_url=EDGE,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from attrs import define, field
 
+from wormkey.access import Access
 from wormkey.config import Settings
 from wormkey.errors import AdmissionError, ErrorCode, TunnelError
 from wormkey.registry import Created, Registry
@@ -79,9 +80,11 @@ class Daemon:
     store: MemoryStore = field(factory=MemoryStore)
     routes: LocalRoutes = field(factory=LocalRoutes)
     registry: Registry = field(init=False)
+    access: Access = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.registry = Registry(self.store, self.routes, self.clock, self.settings)
+        self.access = Access(self.store, self.clock, self.settings)
 
     async def create(self, created_by: str = "token:a", **wish: Any) -> Created:
         """Make a session of an hour."""

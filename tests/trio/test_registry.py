@@ -65,8 +65,8 @@ async def test_nothing_secret_is_logged(daemon: Daemon, caplog: pytest.LogCaptur
     """The records of a whole life hold no token and no password."""
     caplog.set_level(logging.DEBUG)
     made = await daemon.create(auth_mode="basic", username="worm", password="canary-password")
-    access = await daemon.registry.add_access_token("laptop")
-    await daemon.registry.check_access(access.encode())
+    access = await daemon.access.add("laptop")
+    await daemon.access.check(access.encode())
     await daemon.registry.close(made.session)
     text = "".join(f"{record.getMessage()} {vars(record)}" for record in caplog.records)
     assert made.session.slug in text

@@ -1,4 +1,4 @@
-"""The registry's locks: session and owner tokens, viewers' credentials, access tokens."""
+"""The registry's locks: session and owner tokens, viewers' credentials."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.sessions import START, Daemon, basic, refusal
+from tests.support.sessions import Daemon, basic, refusal
 from wormkey import policy, registry
 from wormkey.config import Settings
-from wormkey.errors import AdmissionError, ConfigError, StoreError
-from wormkey.registry import LOCAL_TOKEN_FILE
+from wormkey.errors import AdmissionError
 from wormkey.session import Session, SessionState
-from wormkey.store.memory import MemoryStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,74 +107,3 @@ async def test_guessers_do_not_queue_without_bound(
         await daemon.registry.check_credentials(made.session, basic("worm:guess"))
     assert caught.value.status == 429
     assert caught.value.fields[0][0] == b"Retry-After"
-
-
-# ── access tokens ───────────────────────────────────────────────────────────────────────────
-
-
-async def test_access_token_is_checked_by_its_whole_text(daemon: Daemon) -> None:
-    """Right until revoked; missing, empty, cut and unknown ones are refused."""
-    token = (await daemon.registry.add_access_token("laptop")).encode()
-    daemon.clock.pass_s(5)
-    assert await daemon.registry.check_access(token) == "laptop"
-    (known,) = await daemon.store.list_access_tokens()
-    assert (known.created_at, known.last_used_at) == (START, daemon.clock())
-    for wrong in (None, b"", token[:-1], token + b"x", b"laptop", b"null"):
-        assert await daemon.registry.check_access(wrong) is None
-    await daemon.store.revoke_access_token("laptop")
-    assert await daemon.registry.check_access(token) is None
-
-
-async def test_check_survives_a_store_that_cannot_note_the_use(
-    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A full disk does not lock the operator out."""
-    token = (await daemon.registry.add_access_token("laptop")).encode()
-
-    async def fail(*_args: object) -> None:
-        raise StoreError("the disk is full")
-
-    monkeypatch.setattr(MemoryStore, "touch_access_token", fail)
-    assert await daemon.registry.check_access(token) == "laptop"
-
-
-@pytest.mark.parametrize("name", ["", "-a", "a b", "a\n", "x" * 65, "ä"])
-async def test_odd_token_names_are_refused(daemon: Daemon, name: str) -> None:
-    """Names go into lists and logs: plain characters only."""
-    with pytest.raises(ConfigError, match="token name"):
-        await daemon.registry.add_access_token(name)
-
-
-async def test_token_names_are_not_reused(daemon: Daemon) -> None:
-    """One clear sentence, and the first token still works."""
-    token = (await daemon.registry.add_access_token("laptop")).encode()
-    with pytest.raises(ConfigError, match="laptop"):
-        await daemon.registry.add_access_token("laptop")
-    assert await daemon.registry.check_access(token) == "laptop"
-
-
-async def test_first_start_in_token_mode_makes_one_token(daemon: Daemon) -> None:
-    """It works, lies in a private file for the same user, and is made once."""
-    token = await daemon.registry.ensure_first_token()
-    assert token is not None
-    assert await daemon.registry.check_access(token.encode()) == "first"
-    path = daemon.settings.state_dir / LOCAL_TOKEN_FILE
-    assert path.read_text().strip() == token
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert await daemon.registry.ensure_first_token() is None
-
-
-async def test_open_mode_makes_no_token(tmp_path: Path) -> None:
-    """Nothing to do, nothing written."""
-    daemon = Daemon(Settings(state_dir=tmp_path / "state", access="open"))
-    assert await daemon.registry.ensure_first_token() is None
-    assert not (tmp_path / "state").exists()
-
-
-async def test_first_token_that_cannot_be_written_is_not_kept(tmp_path: Path) -> None:
-    """The next start makes it anew; the sentence names the file."""
-    (tmp_path / "state").write_text("")
-    daemon = Daemon(Settings(state_dir=tmp_path / "state", access="token"))
-    with pytest.raises(StoreError, match=LOCAL_TOKEN_FILE):
-        await daemon.registry.ensure_first_token()
-    assert await daemon.store.list_access_tokens() == []

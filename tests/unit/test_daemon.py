@@ -142,7 +142,7 @@ def test_help_is_quick() -> None:
         (["--gateway", "x", "check"], "--gateway: 'x' is not an address"),
         (["token"], "Missing command"),
         (["token", "add"], "Missing argument 'NAME'"),
-        (["token", "list", "--store", "memory"], "--store memory keeps no access tokens"),
+        (["token", "list", "--store", "memory"], "--store memory keeps nothing outside"),
         (["healthcheck", "--control", ":0"], "healthcheck cannot know where :0 listens"),
         (["healthcheck", "--control", "fd:3"], "healthcheck cannot know where fd:3 listens"),
     ],

@@ -40,6 +40,7 @@ NO_LIMITS = frozenset(
     {
         "frames.MIN_FRAME_LIMIT_BYTES",  # a floor of the protocol, protocol.md §3.1
         "policy.SALT_BYTES",
+        "access.TOKEN_BYTES",
         "registry.SECRET_BYTES",
         "registry.PASSWORD_BYTES",
         "session.MIN_NAME_LENGTH",
@@ -71,7 +72,7 @@ def test_the_option_table_is_that_of_the_code() -> None:
     """docs/operations.md lists every option, in order, as `wormkeyd --help` does."""
     expected = [
         [
-            f"{option.flag} {option.metavar}",
+            f"{option.flag} {option.metavar}".strip(),
             ", else ".join(option.variables),
             option.key or "",
             option.default,

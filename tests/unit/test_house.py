@@ -23,6 +23,8 @@ PROVED_BY = {
     "__init__": "unit/test_daemon*.py",  # --version
     "__main__": "e2e/test_*.py",
     "admission": "net/test_gateway_tunnels*.py",
+    "calls": "net/test_control*.py",
+    "command": "unit/test_daemon*.py",
     "client": "net/test_robustness_client*.py",
     "dialer": "net/test_origin_client*.py",
     "exchange": "net/test_gateway_streaming*.py",
@@ -34,6 +36,7 @@ PROVED_BY = {
     "routes_local": "trio/test_routes*.py",
     "store_memory": "trio/test_store*.py",
     "store_sqlite": "trio/test_store*.py",
+    "tokens": "unit/test_daemon*.py",
     "tunnelstream": "trio/test_tunnel*.py",
 }
 

@@ -7,7 +7,7 @@ Never touches the store and never reads a request.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -90,6 +90,7 @@ class LocalRoutes:
     _entries: dict[str, Entry] = field(factory=dict)
     _by_id: dict[str, Entry] = field(factory=dict)
     _ended: OrderedDict[str, Entry] = field(factory=OrderedDict)
+    _live_by: Counter[str] = field(factory=Counter)
 
     def add(self, session: Session) -> Entry:
         """Make a live session findable; it takes the place of an ended one of the same slug."""
@@ -101,6 +102,7 @@ class LocalRoutes:
         entry = Entry(session)
         self._entries[session.slug] = entry
         self._by_id[session.session_id] = entry
+        self._live_by[session.created_by] += 1
         return entry
 
     def find(self, slug: str) -> Entry | None:
@@ -133,6 +135,7 @@ class LocalRoutes:
         if entry is None or entry.ended:
             return None
         upstream = entry.end(session)
+        self._forget_live(entry)
         self._ended[session.slug] = entry
         while len(self._ended) > self.max_ended:
             self.remove(next(iter(self._ended)))
@@ -147,8 +150,20 @@ class LocalRoutes:
         """Forget a slug altogether; it answers 404 from now on."""
         entry = self._entries.pop(slug, None)
         if entry is not None:
+            if not entry.ended:
+                self._forget_live(entry)
             self._by_id.pop(entry.session.session_id, None)
             self._ended.pop(slug, None)
+
+    def live_of(self, created_by: str) -> int:
+        """Return how many live sessions this principal has."""
+        return self._live_by[created_by]
+
+    def _forget_live(self, entry: Entry) -> None:
+        created_by = entry.session.created_by
+        self._live_by[created_by] -= 1
+        if not self._live_by[created_by]:
+            del self._live_by[created_by]
 
     def entries(self) -> Iterator[Entry]:
         """Return the live entries, over a copy: callers may change the routes meanwhile."""

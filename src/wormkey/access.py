@@ -1,0 +1,106 @@
+"""Access tokens: who may create sessions where the daemon does not trust everybody.
+
+Owns how a token is made, checked and named. The text of a token exists once, when it is made; the
+store has its digest. Knows nothing of sessions and never reads a request.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+from attrs import define
+
+from wormkey.config import Settings
+from wormkey.errors import ConfigError, StoreError
+from wormkey.session import digest_of
+from wormkey.store import Store, TokenNameTakenError, write_private
+
+log = logging.getLogger(__name__)
+
+TOKEN_BYTES: Final = 32  # 256 bits; the promise is 192
+FIRST_TOKEN_NAME: Final = "first"  # noqa: S105 - a name
+LOCAL_TOKEN_FILE: Final = "local-token"  # noqa: S105 - a file name
+_TOKEN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}\Z")
+
+
+@define(eq=False)
+class Access:
+    """The access tokens of one store. ``now`` is the wall clock, aware UTC."""
+
+    store: Store
+    now: Callable[[], datetime]
+    settings: Settings
+
+    async def add(self, name: str) -> str:
+        """Make an access token and return its text, the only time it exists as text.
+
+        Raises:
+            ConfigError: the name is off the grammar or in use.
+        """
+        token = _new_token()
+        await self._put(name, token)
+        return token
+
+    async def _put(self, name: str, token: str) -> None:
+        if _TOKEN_NAME.match(name) is None:
+            raise ConfigError(f"token name {name!r}: use 1 to 64 letters, digits and . _ @ -")
+        try:
+            await self.store.add_access_token(name, digest_of(token.encode("ascii")), self.now())
+        except TokenNameTakenError:
+            raise ConfigError(
+                f"a token named {name} exists; revoke it first or choose another name"
+            ) from None
+        log.info("access token created", extra={"token_name": name})
+
+    async def check(self, bearer: bytes | None) -> str | None:
+        """Return the name of the access token presented; None denies.
+
+        The store is asked every time, so that a token added or revoked by another process
+        counts at once; session creation is rare enough.
+        """
+        if not bearer:
+            return None
+        digest = digest_of(bearer)
+        # Found by the digest: what timing could tell is a digest's prefix, useless without the
+        # secret of 256 bits.
+        name = await self.store.find_access_token(digest)
+        if name is not None:
+            try:
+                await self.store.touch_access_token(digest, self.now())
+            except StoreError as error:
+                log.warning("last use of a token not noted", extra={"error": str(error)})
+        return name
+
+    async def ensure_first(self) -> str | None:
+        """In token mode without any token, make one named ``first`` and return its text.
+
+        The text also goes to ``<state_dir>/local-token`` (0600), where a client of the same user
+        on the same machine finds it without a login. None when there was nothing to do.
+
+        Raises:
+            StoreError: the store or the file cannot be written.
+        """
+        if self.settings.access != "token" or await self.store.list_access_tokens():
+            return None
+        token = _new_token()
+        path = self.settings.state_dir / LOCAL_TOKEN_FILE
+        try:
+            # Before the store: a crash between the two leaves a stale file, written anew by the
+            # next start, and not a token that nobody has.
+            write_private(path, token + "\n")
+        except OSError as error:
+            raise StoreError(
+                f"cannot write {path}: {error.strerror}; make it writable or set --state-dir"
+            ) from error
+        await self._put(FIRST_TOKEN_NAME, token)
+        return token
+
+
+def _new_token() -> str:
+    # The prefix tells secret scanners what it is and keeps a leading - off command lines.
+    return f"wk_{secrets.token_urlsafe(TOKEN_BYTES)}"

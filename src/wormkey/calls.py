@@ -1,0 +1,155 @@
+"""The calls of the control plane's API: from a checked request to the registry, and back to JSON.
+
+Owns what each path answers (docs/api.md has the whole, ``GET /openapi.json`` the shapes). Decides
+nothing about sessions: registry.py does; who may call is door.py's. Knows no server.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import define
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from wormkey import door
+from wormkey.errors import AdmissionError
+from wormkey.guard import read_json
+from wormkey.node import Node
+from wormkey.routing import public_url_of
+from wormkey.session import NewSession, Session, SessionState
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from starlette.requests import Request
+
+
+@define
+class Api:
+    """The calls of the API in order: state, access, sessions by id, by slug."""
+
+    node: Node
+
+    async def alive(self, _request: Request) -> Response:
+        """Tell that something of this project is here."""
+        return JSONResponse({"status": "control plane alive"})
+
+    async def health(self, _request: Request) -> Response:
+        """Answer as long as the process does."""
+        return PlainTextResponse("ok")
+
+    async def ready(self, _request: Request) -> Response:
+        """Answer unless the daemon drains."""
+        self._check_draining()
+        return PlainTextResponse("ok")
+
+    async def access(self, request: Request) -> Response:
+        """Tell whether the token presented may create sessions: what ``wormkey login`` asks."""
+        caller = await door.admit_caller(self.node, request)
+        return JSONResponse({"ok": True, "name": caller.principal.removeprefix("token:")})
+
+    async def create(self, request: Request) -> Response:
+        """Make a session and tell its secrets, this once."""
+        self._check_draining()
+        caller = await door.admit_caller(self.node, request)
+        wish = NewSession.from_json(
+            await read_json(request), max_age_s=self.node.settings.max_session_age_s
+        )
+        door.admit_creation(self.node, caller)
+        made = await self.node.registry.create(wish, created_by=caller.principal)
+        session = made.session
+        base = f"{self.node.public}/.wormkey"
+        document: dict[str, object] = {
+            "sessionId": session.session_id,
+            "slug": session.slug,
+            "publicUrl": self._public_url(session),
+            "ownerUrl": f"{base}/owner?slug={session.slug}&token={made.owner_token}",
+            "overlayScriptUrl": f"{base}/overlay.js?slug={session.slug}",
+            "edgeUrl": self.node.edge_url,
+            "sessionToken": made.session_token,
+            "expiresAt": _rfc3339(session.expires_at),
+        }
+        if made.password is not None:
+            document |= {"username": made.username, "password": made.password}
+        location = f"/sessions/{session.session_id}"
+        return JSONResponse(document, status_code=201, headers={"Location": location})
+
+    async def read(self, request: Request) -> Response:
+        """Describe a session to who has one of its tokens."""
+        session = self._session(request)
+        return JSONResponse(
+            self._public_part(session)
+            | {
+                "edgeUrl": self.node.edge_url,
+                "port": session.port,
+                "username": session.username,
+                "policy": session.policy.as_json(),
+                "closedAt": None if session.closed_at is None else _rfc3339(session.closed_at),
+            }
+        )
+
+    async def close(self, request: Request) -> Response:
+        """End a session for who has one of its tokens."""
+        session = self._session(request)
+        await self.node.registry.close(session)
+        return JSONResponse({"ok": True})
+
+    async def read_public(self, request: Request) -> Response:
+        """Tell anyone what anyone may know of a slug."""
+        entry = self.node.routes.find(request.path_params["slug"].lower())
+        if entry is None:
+            door.count_miss(self.node, door.address_of(self.node, request))
+            raise AdmissionError(404, "unknown_session", "there is no such session")
+        return JSONResponse(self._public_part(entry.session))
+
+    async def close_by_slug(self, request: Request) -> Response:
+        """End a session for its owner."""
+        session = self._owned(request)
+        await self.node.registry.close(session)
+        return JSONResponse({"ok": True})
+
+    def _check_draining(self) -> None:
+        if self.node.drain.draining:
+            raise AdmissionError(
+                503,
+                "draining",
+                "the server is shutting down; try again soon",
+                fields=((b"Retry-After", b"5"),),
+            )
+
+    def _session(self, request: Request) -> Session:
+        """Return the session of the path's id, for one of its two tokens."""
+        session_id, registry = request.path_params["session_id"], self.node.registry
+        return door.authenticated(
+            self.node, request, lambda bearer: registry.authorize(session_id, bearer)
+        )
+
+    def _owned(self, request: Request) -> Session:
+        """Return the session of the path's slug, for its owner token."""
+        slug, registry = request.path_params["slug"].lower(), self.node.registry
+        return door.authenticated(
+            self.node, request, lambda bearer: registry.authorize_owner(slug, bearer)
+        )
+
+    def _public_url(self, session: Session) -> str:
+        return public_url_of(session.slug, self.node.public, self.node.settings.routing)
+
+    def _public_part(self, session: Session) -> dict[str, object]:
+        """Return what anyone may know of a session."""
+        live = session.state(self.node.now()) is SessionState.LIVE
+        entry = self.node.routes.find(session.slug)
+        connected = entry is not None and entry.upstream is not None
+        return {
+            "sessionId": session.session_id,
+            "slug": session.slug,
+            "publicUrl": self._public_url(session),
+            "expiresAt": _rfc3339(session.expires_at),
+            "createdAt": _rfc3339(session.created_at),
+            "authMode": session.auth_mode,
+            "closed": not live,
+            "available": live and connected,
+        }
+
+
+def _rfc3339(time: datetime) -> str:
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
