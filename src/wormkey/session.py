@@ -108,7 +108,8 @@ class Session:
     """One lease: immutable, secrets only as digests (hidden from repr), times aware UTC.
 
     ``port`` is what the client said; it is recorded, never dialled. ``created_by`` names the
-    principal that may take the slug again after the session's end.
+    principal that may take the slug again after the session's end. ``kicked`` are the ids of the
+    viewers that the owner removed.
     """
 
     session_id: str
@@ -123,6 +124,7 @@ class Session:
     session_token_digest: bytes = field(repr=False)
     owner_token_digest: bytes = field(repr=False)
     policy: Policy = Policy()
+    kicked: tuple[str, ...] = ()
     created_by: str = ""
 
     def state(self, now: datetime) -> SessionState:

@@ -35,6 +35,7 @@ PROVED_BY = {
     "originpool": "net/test_origin_pool*.py",
     "routes_local": "trio/test_routes*.py",
     "store_memory": "trio/test_store*.py",
+    "store_rows": "trio/test_store*.py",
     "store_sqlite": "trio/test_store*.py",
     "tokens": "unit/test_daemon*.py",
     "tunnelstream": "trio/test_tunnel*.py",

@@ -1,8 +1,10 @@
 """The store: what survives the daemon, behind one small interface.
 
-Owns the Store protocol and its values. Sessions and access tokens go through here and nowhere
-else; viewers' requests never do. A call returns when its effect is as durable as the backend
-promises.
+Owns the Store protocol and its values. Sessions, access tokens and the audit trail go through
+here and nowhere else; viewers' requests never do. A call returns when its effect is as durable
+as the backend promises. What an ``audit`` keyword holds is written in the same transaction as
+what it tells of: nothing that was acknowledged lacks its trace, and no trace tells of what was
+not done.
 """
 
 from __future__ import annotations
@@ -10,15 +12,17 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 
+from wormkey.audit import AuditRecord
 from wormkey.errors import StoreError
+from wormkey.usage import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from wormkey.session import Session
@@ -41,6 +45,19 @@ class AccessToken:
     last_used_at: datetime | None = None
 
 
+@frozen(kw_only=True)
+class Batch:
+    """What is written behind: the newest values only, since each replaces what was there.
+
+    ``usage`` is by session id, ``token_uses`` by the token's digest; ids and digests that the
+    store does not have (any more) are passed over. ``audit`` is what no other call could carry.
+    """
+
+    usage: Mapping[str, Usage] = field(factory=dict)
+    token_uses: Mapping[bytes, datetime] = field(factory=dict, repr=False)
+    audit: Sequence[AuditRecord] = ()
+
+
 class Store(Protocol):
     """What every backend does. All methods raise StoreError when it cannot be done.
 
@@ -51,26 +68,44 @@ class Store(Protocol):
         """Return every session that is kept, ended ones too."""
         ...
 
-    async def put_session(self, session: Session, *, replacing: str | None = None) -> None:
+    async def put_session(
+        self, session: Session, *, replacing: str | None = None, audit: AuditRecord | None = None
+    ) -> None:
         """Add a session or replace the one with its id; durable on return.
 
-        ``replacing`` is the id of an ended session whose slug this one takes over, in the same
-        transaction.
+        A closing that is stored already stays, whatever ``session`` says. ``replacing`` is the
+        id of an ended session whose slug this one takes over, in the same transaction.
 
         Raises:
             SlugTakenError: another session has this slug.
         """
         ...
 
-    async def close_session(self, session_id: str, closed_at: datetime) -> None:
-        """Mark a session as closed; durable on return. An earlier closing stays."""
+    async def close_session(
+        self, session_id: str, closed_at: datetime, *, audit: AuditRecord | None = None
+    ) -> None:
+        """Mark a session as closed; durable on return.
+
+        An earlier closing stays, and then no trace is left either.
+        """
+        ...
+
+    async def close_sessions_of(
+        self, created_by: str, closed_at: datetime, *, audit: AuditRecord | None = None
+    ) -> Sequence[str]:
+        """Close what a principal created and what lives at ``closed_at``; return their ids.
+
+        ``audit`` is left once for each of them, with its id and slug.
+        """
         ...
 
     async def delete_ended(self, before: datetime) -> int:
         """Delete the sessions that were closed or expired before ``before``; return how many."""
         ...
 
-    async def add_access_token(self, name: str, digest: bytes, created_at: datetime) -> None:
+    async def add_access_token(
+        self, name: str, digest: bytes, created_at: datetime, *, audit: AuditRecord | None = None
+    ) -> None:
         """Add an access token by the SHA-256 of its secret; durable on return.
 
         Raises:
@@ -82,8 +117,8 @@ class Store(Protocol):
         """Return all access tokens, oldest first."""
         ...
 
-    async def revoke_access_token(self, name: str) -> bool:
-        """Delete an access token; False if there is none of this name."""
+    async def revoke_access_token(self, name: str, *, audit: AuditRecord | None = None) -> bool:
+        """Delete an access token; False, and no trace, if there is none of this name."""
         ...
 
     async def find_access_token(self, digest: bytes) -> str | None:
@@ -92,6 +127,22 @@ class Store(Protocol):
 
     async def touch_access_token(self, digest: bytes, used_at: datetime) -> None:
         """Note when a token was used last; may be lost in a crash."""
+        ...
+
+    async def write_behind(self, batch: Batch) -> None:
+        """Write a batch, whole or not at all; durable on return."""
+        ...
+
+    async def load_usage(self) -> Mapping[str, Usage]:
+        """Return what each session has carried so far, by session id."""
+        ...
+
+    async def read_audit(self, limit: int) -> Sequence[AuditRecord]:
+        """Return the newest traces, the newest first, at most ``limit``."""
+        ...
+
+    async def trim_audit(self, keep: int) -> None:
+        """Forget all traces but the newest ``keep``."""
         ...
 
     async def aclose(self) -> None:

@@ -1,100 +1,64 @@
 """The store in one SQLite file: what survives kill -9 and power cuts.
 
 One connection, used by one worker thread at a time, never by the event loop. WAL lets another
-process (``wormkeyd token``, a backup) read and write the file while the daemon runs. Sessions
-and tokens are committed with synchronous=FULL: what was acknowledged is on the disk. Times are
-whole microseconds since 1970 UTC; secrets are digests. Schema changes are rows of MIGRATIONS.
+process (``wormkeyd token``, a backup) read and write the file while the daemon runs. Everything
+is committed with synchronous=FULL: what was acknowledged is on the disk. Statements and rows are
+in rows.py, versions of the file in schema.py.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
+import time
+from collections.abc import Callable
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import trio
-from attrs import define, field
+from attrs import define, evolve, field
 
-from wormkey.errors import AdmissionError, StoreError
-from wormkey.session import Session, parse_policy
+from wormkey.errors import StoreError
 from wormkey.store import AccessToken, SlugTakenError, TokenNameTakenError, make_private_folder
+from wormkey.store import rows as sql
+from wormkey.store.schema import migrate, transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from wormkey.audit import AuditRecord
+    from wormkey.session import Session
+    from wormkey.store import Batch
+    from wormkey.usage import Usage
 
 T = TypeVar("T")
 
-APPLICATION_ID: Final = 0x576F726D  # "Worm": tells file(1) and us that the file is ours
 BUSY_TIMEOUT_S: Final = 5.0  # another process's write takes milliseconds
 CLOSE_TIMEOUT_S: Final = 10.0
 DELETE_BATCH: Final = 1_000  # sessions; others get their turn between two batches
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
-# MIGRATIONS[n] brings a file of version n to version n + 1. Never edit one that was released.
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
-    (
-        """CREATE TABLE session (
-            session_id TEXT PRIMARY KEY,
-            slug TEXT NOT NULL UNIQUE,
-            created_at INTEGER NOT NULL,
-            expires_at INTEGER NOT NULL,
-            closed_at INTEGER,
-            port INTEGER NOT NULL,
-            auth_mode TEXT NOT NULL CHECK (auth_mode IN ('none', 'basic')),
-            username TEXT,
-            password_hash TEXT,
-            session_token_digest BLOB NOT NULL,
-            owner_token_digest BLOB NOT NULL,
-            policy TEXT NOT NULL,
-            created_by TEXT NOT NULL
-        ) STRICT, WITHOUT ROWID""",
-        "CREATE INDEX session_end ON session (min(expires_at, ifnull(closed_at, expires_at)))",
-        """CREATE TABLE access_token (
-            digest BLOB PRIMARY KEY,
-            name TEXT NOT NULL UNIQUE,
-            created_at INTEGER NOT NULL,
-            last_used_at INTEGER
-        ) STRICT, WITHOUT ROWID""",
-    ),
-)
-SCHEMA_VERSION: Final = len(MIGRATIONS)
 
-_PUT: Final = """
-    INSERT INTO session (session_id, slug, created_at, expires_at, closed_at, port, auth_mode,
-        username, password_hash, session_token_digest, owner_token_digest, policy, created_by)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (session_id) DO UPDATE SET
-        expires_at = excluded.expires_at, closed_at = excluded.closed_at,
-        auth_mode = excluded.auth_mode, username = excluded.username,
-        password_hash = excluded.password_hash, policy = excluded.policy
-"""
-_LOAD: Final = """
-    SELECT session_id, slug, created_at, expires_at, closed_at, port, auth_mode, username,
-        password_hash, session_token_digest, owner_token_digest, policy, created_by
-    FROM session
-"""
-_DELETE_ENDED: Final = """
-    DELETE FROM session WHERE session_id IN (
-        SELECT session_id FROM session
-        WHERE min(expires_at, ifnull(closed_at, expires_at)) < ? LIMIT ?
-    )
-"""
+def _unobserved(operation: str, seconds: float) -> None:
+    """Measure nothing."""
 
 
 @define(eq=False)
 class SqliteStore:
-    """A Store in one file; make it with ``open_sqlite``."""
+    """A Store in one file; make it with ``open_sqlite``.
+
+    ``observe`` is told the name of each operation that ended and its seconds, the wait for the
+    thread included; it is called on the event loop.
+    """
 
     path: Path
     _connection: sqlite3.Connection | None
+    observe: Callable[[str, float], None] = _unobserved
     # One thread at a time: SQLite has one writer, and trio's pool is shared with name look-ups.
     _limiter: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(1))
 
-    async def _call(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def _call(self, operation: str, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run ``work`` in the worker thread, with SQLite's errors translated.
 
         Cancellation: only before the work begins; no checkpoint after it.
@@ -106,104 +70,181 @@ class SqliteStore:
             with _translated(self.path):
                 return work(self._connection)
 
-        return await trio.to_thread.run_sync(run, limiter=self._limiter)
+        begun_s = time.perf_counter()
+        try:
+            return await trio.to_thread.run_sync(run, limiter=self._limiter)
+        finally:
+            self.observe(operation, time.perf_counter() - begun_s)
+
+    async def _change(self, operation: str, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run ``work`` as one transaction; what it does is on the disk on return."""
+
+        def change(connection: sqlite3.Connection) -> T:
+            with transaction(connection):
+                return work(connection)
+
+        return await self._call(operation, change)
 
     async def load_sessions(self) -> Sequence[Session]:
         """Return every session that is kept, ended ones too."""
         return await self._call(
-            lambda connection: [_session(row) for row in connection.execute(_LOAD)]
+            "load_sessions",
+            lambda connection: [
+                sql.session_of(row) for row in connection.execute(sql.LOAD_SESSIONS)
+            ],
         )
 
-    async def put_session(self, session: Session, *, replacing: str | None = None) -> None:
-        """Add or replace a session; on the disk on return."""
+    async def put_session(
+        self, session: Session, *, replacing: str | None = None, audit: AuditRecord | None = None
+    ) -> None:
+        """Add or replace a session; on the disk on return. A stored closing stays."""
 
         def put(connection: sqlite3.Connection) -> None:
-            with _transaction(connection):
-                if replacing is not None:
-                    connection.execute("DELETE FROM session WHERE session_id = ?", (replacing,))
-                try:
-                    connection.execute(_PUT, _row(session))
-                except sqlite3.IntegrityError as error:
-                    if error.sqlite_errorname == "SQLITE_CONSTRAINT_UNIQUE":
-                        raise SlugTakenError(session.slug) from error
-                    raise
+            if replacing is not None:
+                connection.execute("DELETE FROM session WHERE session_id = ?", (replacing,))
+            try:
+                connection.execute(sql.PUT_SESSION, sql.session_row(session))
+            except sqlite3.IntegrityError as error:
+                if error.sqlite_errorname == "SQLITE_CONSTRAINT_UNIQUE":
+                    raise SlugTakenError(session.slug) from error
+                raise
+            _trace(connection, audit)
 
-        await self._call(put)
+        await self._change("put_session", put)
 
-    async def close_session(self, session_id: str, closed_at: datetime) -> None:
+    async def close_session(
+        self, session_id: str, closed_at: datetime, *, audit: AuditRecord | None = None
+    ) -> None:
         """Mark a session as closed; on the disk on return. An earlier closing stays."""
-        await self._execute(
-            "UPDATE session SET closed_at = ? WHERE session_id = ? AND closed_at IS NULL",
-            (_microseconds(closed_at), session_id),
-        )
+
+        def close(connection: sqlite3.Connection) -> None:
+            parameters = (sql.to_microseconds(closed_at), session_id)
+            if connection.execute(sql.CLOSE_SESSION, parameters).rowcount:
+                _trace(connection, audit)
+
+        await self._change("close_session", close)
+
+    async def close_sessions_of(
+        self, created_by: str, closed_at: datetime, *, audit: AuditRecord | None = None
+    ) -> Sequence[str]:
+        """Close what a principal created and what lives at ``closed_at``; return their ids."""
+        moment = sql.to_microseconds(closed_at)
+
+        def close(connection: sqlite3.Connection) -> list[str]:
+            found = connection.execute(sql.FIND_SESSIONS_OF, (created_by, moment)).fetchall()
+            for session_id, slug in found:
+                connection.execute(sql.CLOSE_SESSION, (moment, session_id))
+                if audit is not None:
+                    _trace(connection, evolve(audit, session_id=session_id, slug=slug))
+            return [session_id for session_id, _ in found]
+
+        return await self._change("close_sessions_of", close)
 
     async def delete_ended(self, before: datetime) -> int:
         """Delete the sessions that were closed or expired before ``before``; return how many.
 
         Cancellation: between two batches; what is deleted stays deleted.
         """
+        parameters = (sql.to_microseconds(before), DELETE_BATCH)
         total = 0
         while True:
-            count = await self._execute(_DELETE_ENDED, (_microseconds(before), DELETE_BATCH))
+            count = await self._execute("delete_ended", sql.DELETE_ENDED, parameters)
             total += count
             if count < DELETE_BATCH:
                 return total
 
-    async def add_access_token(self, name: str, digest: bytes, created_at: datetime) -> None:
+    async def add_access_token(
+        self, name: str, digest: bytes, created_at: datetime, *, audit: AuditRecord | None = None
+    ) -> None:
         """Add an access token by the SHA-256 of its secret; on the disk on return."""
 
         def add(connection: sqlite3.Connection) -> None:
             try:
-                connection.execute(
-                    "INSERT INTO access_token (digest, name, created_at) VALUES (?, ?, ?)",
-                    (digest, name, _microseconds(created_at)),
-                )
+                connection.execute(sql.ADD_TOKEN, (digest, name, sql.to_microseconds(created_at)))
             except sqlite3.IntegrityError as error:
                 raise TokenNameTakenError(name) from error
+            _trace(connection, audit)
 
-        await self._call(add)
+        await self._change("add_access_token", add)
 
     async def list_access_tokens(self) -> Sequence[AccessToken]:
         """Return all access tokens, oldest first."""
-        query = "SELECT name, created_at, last_used_at FROM access_token ORDER BY created_at, name"
 
         def read(connection: sqlite3.Connection) -> list[AccessToken]:
             return [
                 AccessToken(
                     name=name,
-                    created_at=_time(created_at),
-                    last_used_at=None if last_used_at is None else _time(last_used_at),
+                    created_at=sql.to_time(created_at),
+                    last_used_at=None if last_used_at is None else sql.to_time(last_used_at),
                 )
-                for name, created_at, last_used_at in connection.execute(query)
+                for name, created_at, last_used_at in connection.execute(sql.LIST_TOKENS)
             ]
 
-        return await self._call(read)
+        return await self._call("list_access_tokens", read)
 
-    async def revoke_access_token(self, name: str) -> bool:
+    async def revoke_access_token(self, name: str, *, audit: AuditRecord | None = None) -> bool:
         """Delete an access token; False if there is none of this name."""
-        return bool(await self._execute("DELETE FROM access_token WHERE name = ?", (name,)))
+
+        def revoke(connection: sqlite3.Connection) -> bool:
+            found = bool(connection.execute(sql.REVOKE_TOKEN, (name,)).rowcount)
+            _trace(connection, audit if found else None)
+            return found
+
+        return await self._change("revoke_access_token", revoke)
 
     async def find_access_token(self, digest: bytes) -> str | None:
         """Return the name of the token with this digest."""
-        query = "SELECT name FROM access_token WHERE digest = ?"
 
         def read(connection: sqlite3.Connection) -> str | None:
-            row: tuple[str] | None = connection.execute(query, (digest,)).fetchone()
+            row: tuple[str] | None = connection.execute(sql.FIND_TOKEN, (digest,)).fetchone()
             return None if row is None else row[0]
 
-        return await self._call(read)
+        return await self._call("find_access_token", read)
 
     async def touch_access_token(self, digest: bytes, used_at: datetime) -> None:
         """Note when a token was used last."""
-        await self._execute(
-            "UPDATE access_token SET last_used_at = ? WHERE digest = ?",
-            (_microseconds(used_at), digest),
+        parameters = (sql.to_microseconds(used_at), digest)
+        await self._execute("touch_access_token", sql.USE_TOKEN, parameters)
+
+    async def write_behind(self, batch: Batch) -> None:
+        """Write the newest values and the loose traces in one transaction."""
+        usage = [sql.usage_row(key, value) for key, value in batch.usage.items()]
+        uses = [(sql.to_microseconds(at), digest) for digest, at in batch.token_uses.items()]
+        traces = [sql.audit_row(record) for record in batch.audit]
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.executemany(sql.PUT_USAGE, usage)
+            connection.executemany(sql.USE_TOKEN, uses)
+            connection.executemany(sql.ADD_AUDIT, traces)
+
+        await self._change("write_behind", write)
+
+    async def load_usage(self) -> Mapping[str, Usage]:
+        """Return what each session has carried so far, by session id."""
+        return await self._call(
+            "load_usage",
+            lambda connection: {
+                row[4]: sql.usage_of(row) for row in connection.execute(sql.LOAD_USAGE)
+            },
         )
 
-    async def _execute(self, statement: str, parameters: tuple[object, ...]) -> int:
+    async def read_audit(self, limit: int) -> Sequence[AuditRecord]:
+        """Return the newest traces, the newest first, at most ``limit``."""
+        return await self._call(
+            "read_audit",
+            lambda connection: [
+                sql.audit_of(row) for row in connection.execute(sql.READ_AUDIT, (limit,))
+            ],
+        )
+
+    async def trim_audit(self, keep: int) -> None:
+        """Forget all traces but the newest ``keep``."""
+        await self._execute("trim_audit", sql.TRIM_AUDIT, (keep,))
+
+    async def _execute(self, operation: str, statement: str, parameters: tuple[object, ...]) -> int:
         """Run one statement, which is its own transaction; return how many rows it changed."""
         return await self._call(
-            lambda connection: connection.execute(statement, parameters).rowcount
+            operation, lambda connection: connection.execute(statement, parameters).rowcount
         )
 
     async def aclose(self) -> None:
@@ -222,14 +263,21 @@ class SqliteStore:
             await trio.to_thread.run_sync(close, limiter=self._limiter)
 
 
-async def open_sqlite(path: Path) -> SqliteStore:
+def _trace(connection: sqlite3.Connection, audit: AuditRecord | None) -> None:
+    if audit is not None:
+        connection.execute(sql.ADD_AUDIT, sql.audit_row(audit))
+
+
+async def open_sqlite(
+    path: Path, *, observe: Callable[[str, float], None] = _unobserved
+) -> SqliteStore:
     """Open the store at ``path``, made (0600, its folder 0700) or migrated as needed.
 
     Raises:
         StoreError: the file cannot be used; the message says why and what to do.
     """
     connection = await trio.to_thread.run_sync(_open, path)
-    return SqliteStore(path, connection)
+    return SqliteStore(path, connection, observe)
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -255,46 +303,11 @@ def _open(path: Path) -> sqlite3.Connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA journal_size_limit = 4194304")  # 4 MiB
-            _migrate(connection, path)
+            migrate(connection, path)
         except BaseException:
             connection.close()
             raise
     return connection
-
-
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    """Bring the file to SCHEMA_VERSION in one transaction; refuse a newer or a foreign one."""
-    with _transaction(connection):
-        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-        application: int = connection.execute("PRAGMA application_id").fetchone()[0]
-        tables: int = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-        if application != APPLICATION_ID and (application or version or tables):
-            raise StoreError(f"{path} is another program's database; set --state-dir elsewhere")
-        if version > SCHEMA_VERSION:
-            raise StoreError(
-                f"{path} was written by a newer wormkeyd (schema {version}, this one knows "
-                f"{SCHEMA_VERSION}); install that version or restore an older backup"
-            )
-        if version == SCHEMA_VERSION:
-            return
-        for statements in MIGRATIONS[version:]:
-            for statement in statements:
-                connection.execute(statement)
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Commit what the block does, or nothing of it. IMMEDIATE: waits for other writers first."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:  # a full disk makes SQLite roll back by itself
-            connection.execute("ROLLBACK")
-        raise
 
 
 _REMEDIES: Final = {
@@ -319,55 +332,3 @@ def _translated(path: Path) -> Iterator[None]:
         name = getattr(error, "sqlite_errorname", None) or ""
         primary = "_".join(name.split("_")[:2])
         raise StoreError(f"{path}: {_REMEDIES.get(primary, str(error))}") from error
-
-
-def _microseconds(time: datetime) -> int:
-    return (time - _EPOCH) // timedelta(microseconds=1)
-
-
-def _time(microseconds: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=microseconds)
-
-
-def _row(session: Session) -> tuple[object, ...]:
-    closed_at = session.closed_at
-    return (
-        session.session_id,
-        session.slug,
-        _microseconds(session.created_at),
-        _microseconds(session.expires_at),
-        None if closed_at is None else _microseconds(closed_at),
-        session.port,
-        session.auth_mode,
-        session.username,
-        session.password_hash,
-        session.session_token_digest,
-        session.owner_token_digest,
-        json.dumps(session.policy.as_json(), separators=(",", ":")),
-        session.created_by,
-    )
-
-
-def _session(row: tuple[Any, ...]) -> Session:
-    closed_at = row[4]
-    try:
-        policy = parse_policy(json.loads(row[11]))
-    except (ValueError, AdmissionError) as error:
-        raise StoreError(
-            f"session {row[0]}: its policy cannot be read; restore a backup"
-        ) from error
-    return Session(
-        session_id=row[0],
-        slug=row[1],
-        created_at=_time(row[2]),
-        expires_at=_time(row[3]),
-        closed_at=None if closed_at is None else _time(closed_at),
-        port=row[5],
-        auth_mode=row[6],
-        username=row[7],
-        password_hash=row[8],
-        session_token_digest=row[9],
-        owner_token_digest=row[10],
-        policy=policy,
-        created_by=row[12],
-    )
