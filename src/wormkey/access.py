@@ -13,12 +13,14 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-from attrs import define
+from attrs import Factory, define, field
 
+from wormkey.audit import DAEMON, OPERATOR, Actor, AuditEvent
 from wormkey.config import Settings
 from wormkey.errors import ConfigError, StoreError
 from wormkey.session import digest_of
 from wormkey.store import Store, TokenNameTakenError, write_private
+from wormkey.trail import Trail
 
 log = logging.getLogger(__name__)
 
@@ -35,27 +37,40 @@ class Access:
     store: Store
     now: Callable[[], datetime]
     settings: Settings
+    trail: Trail = field(default=Factory(lambda self: Trail(self.now), takes_self=True))
 
-    async def add(self, name: str) -> str:
+    async def add(self, name: str, by: Actor = OPERATOR) -> str:
         """Make an access token and return its text, the only time it exists as text.
 
         Raises:
             ConfigError: the name is off the grammar or in use.
         """
         token = _new_token()
-        await self._put(name, token)
+        await self._put(name, token, by)
         return token
 
-    async def _put(self, name: str, token: str) -> None:
+    async def _put(self, name: str, token: str, by: Actor) -> None:
         if _TOKEN_NAME.match(name) is None:
             raise ConfigError(f"token name {name!r}: use 1 to 64 letters, digits and . _ @ -")
+        record = self.trail.record(AuditEvent.TOKEN_CREATED, by, token_name=name)
+        digest = digest_of(token.encode("ascii"))
         try:
-            await self.store.add_access_token(name, digest_of(token.encode("ascii")), self.now())
+            await self.store.add_access_token(name, digest, record.at, audit=record)
         except TokenNameTakenError:
             raise ConfigError(
                 f"a token named {name} exists; revoke it first or choose another name"
             ) from None
+        self.trail.publish(record)
         log.info("access token created", extra={"token_name": name})
+
+    async def revoke(self, name: str, by: Actor = OPERATOR) -> bool:
+        """End an access token, sessions that it created live on; False if there is none."""
+        record = self.trail.record(AuditEvent.TOKEN_REVOKED, by, token_name=name)
+        known = await self.store.revoke_access_token(name, audit=record)
+        if known:
+            self.trail.publish(record)
+            log.info("access token revoked", extra={"token_name": name})
+        return known
 
     async def check(self, bearer: bytes | None) -> str | None:
         """Return the name of the access token presented; None denies.
@@ -97,7 +112,7 @@ class Access:
             raise StoreError(
                 f"cannot write {path}: {error.strerror}; make it writable or set --state-dir"
             ) from error
-        await self._put(FIRST_TOKEN_NAME, token)
+        await self._put(FIRST_TOKEN_NAME, token, DAEMON)
         return token
 
 

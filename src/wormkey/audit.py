@@ -11,7 +11,7 @@ import enum
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from attrs import field, frozen
 
@@ -33,6 +33,21 @@ class AuditEvent(enum.StrEnum):
     DAEMON_STARTED = "daemon.started"
     DAEMON_STOPPED = "daemon.stopped"
     CONFIG_RELOADED = "config.reloaded"
+
+
+@frozen
+class Actor:
+    """Who does something: a name such as ``token:laptop``, ``owner`` or ``operator``; from where.
+
+    ``address`` is None for what this machine does by itself.
+    """
+
+    name: str
+    address: str | None = None
+
+
+DAEMON: Final = Actor("daemon")
+OPERATOR: Final = Actor("operator")
 
 
 @frozen(kw_only=True)

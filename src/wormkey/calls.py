@@ -12,11 +12,13 @@ from attrs import define
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from wormkey import door
+from wormkey.audit import Actor
 from wormkey.errors import AdmissionError
 from wormkey.guard import read_json
 from wormkey.node import Node
 from wormkey.routing import public_url_of
-from wormkey.session import NewSession, Session, SessionState
+from wormkey.session import Session, SessionState
+from wormkey.wishes import NewSession, PolicyChange, parse_kick
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -56,7 +58,7 @@ class Api:
             await read_json(request), max_age_s=self.node.settings.max_session_age_s
         )
         door.admit_creation(self.node, caller)
-        made = await self.node.registry.create(wish, created_by=caller.principal)
+        made = await self.node.registry.create(wish, Actor(caller.principal, caller.address))
         session = made.session
         base = f"{self.node.public}/.wormkey"
         document: dict[str, object] = {
@@ -76,22 +78,22 @@ class Api:
 
     async def read(self, request: Request) -> Response:
         """Describe a session to who has one of its tokens."""
-        session = self._session(request)
+        session, _ = self._session(request)
         return JSONResponse(
             self._public_part(session)
             | {
                 "edgeUrl": self.node.edge_url,
                 "port": session.port,
                 "username": session.username,
-                "policy": session.policy.as_json(),
+                "policy": _policy(session),
                 "closedAt": None if session.closed_at is None else _rfc3339(session.closed_at),
             }
         )
 
     async def close(self, request: Request) -> Response:
         """End a session for who has one of its tokens."""
-        session = self._session(request)
-        await self.node.registry.close(session)
+        session, actor = self._session(request)
+        await self.node.registry.close(session, actor)
         return JSONResponse({"ok": True})
 
     async def read_public(self, request: Request) -> Response:
@@ -104,9 +106,23 @@ class Api:
 
     async def close_by_slug(self, request: Request) -> Response:
         """End a session for its owner."""
-        session = self._owned(request)
-        await self.node.registry.close(session)
+        session, owner = self._owned(request)
+        await self.node.registry.close(session, owner)
         return JSONResponse({"ok": True})
+
+    async def change_policy(self, request: Request) -> Response:
+        """Change who may see a session, for its owner."""
+        session, owner = self._owned(request)
+        wish = PolicyChange.from_json(await read_json(request))
+        session = await self.node.registry.change_policy(session, wish, owner)
+        return JSONResponse({"ok": True, "policy": _policy(session)})
+
+    async def kick(self, request: Request) -> Response:
+        """Remove a viewer for good, for the session's owner."""
+        session, owner = self._owned(request)
+        viewer_id = parse_kick(await read_json(request))
+        session = await self.node.registry.kick(session, [viewer_id], owner)
+        return JSONResponse({"ok": True, "kickedViewerIds": list(session.kicked)})
 
     def _check_draining(self) -> None:
         if self.node.drain.draining:
@@ -117,19 +133,21 @@ class Api:
                 fields=((b"Retry-After", b"5"),),
             )
 
-    def _session(self, request: Request) -> Session:
+    def _session(self, request: Request) -> tuple[Session, Actor]:
         """Return the session of the path's id, for one of its two tokens."""
         session_id, registry = request.path_params["session_id"], self.node.registry
-        return door.authenticated(
+        session, role = door.authenticated(
             self.node, request, lambda bearer: registry.authorize(session_id, bearer)
         )
+        return session, Actor(role, door.address_of(self.node, request))
 
-    def _owned(self, request: Request) -> Session:
+    def _owned(self, request: Request) -> tuple[Session, Actor]:
         """Return the session of the path's slug, for its owner token."""
         slug, registry = request.path_params["slug"].lower(), self.node.registry
-        return door.authenticated(
+        session = door.authenticated(
             self.node, request, lambda bearer: registry.authorize_owner(slug, bearer)
         )
+        return session, Actor("owner", door.address_of(self.node, request))
 
     def _public_url(self, session: Session) -> str:
         return public_url_of(session.slug, self.node.public, self.node.settings.routing)
@@ -149,6 +167,10 @@ class Api:
             "closed": not live,
             "available": live and connected,
         }
+
+
+def _policy(session: Session) -> dict[str, object]:
+    return session.policy.as_json() | {"passwordProtected": session.auth_mode != "none"}
 
 
 def _rfc3339(time: datetime) -> str:

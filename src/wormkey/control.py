@@ -158,6 +158,8 @@ def make_app(node: Node) -> Starlette:
             Route("/access", api.access),
             Route("/sessions", api.create, methods=["POST"]),
             Route("/sessions/by-slug/{slug}", api.read_public),
+            Route("/sessions/by-slug/{slug}/policy", api.change_policy, methods=["POST"]),
+            Route("/sessions/by-slug/{slug}/kick", api.kick, methods=["POST"]),
             Route("/sessions/by-slug/{slug}/close", api.close_by_slug, methods=["POST"]),
             Route("/sessions/{session_id}", api.read),
             Route("/sessions/{session_id}", api.close, methods=["DELETE"]),

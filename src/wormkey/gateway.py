@@ -314,7 +314,7 @@ class Gateway:
             raise gone(session)
         credentials = fields.get(request.head.fields, b"authorization")
         authorization = credentials[0] if len(credentials) == 1 else None
-        authenticated = session.auth_mode == "none" or await node.registry.check_credentials(
+        authenticated = session.auth_mode == "none" or await node.registry.passwords.check(
             session, authorization
         )
         verdict = policy.admit(

@@ -7,24 +7,25 @@ here, leave once as text in ``Created``, and are never logged. Never reads a req
 
 from __future__ import annotations
 
-import hmac
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Final, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import trio
-from attrs import define, evolve, field, frozen
+from attrs import Factory, define, evolve, field, frozen
 
 from wormkey import policy
+from wormkey.audit import DAEMON, Actor, AuditEvent, AuditRecord
 from wormkey.config import Settings
 from wormkey.errors import AdmissionError, ErrorCode
+from wormkey.passwords import Passwords
 from wormkey.routes.local import Entry, LocalRoutes
 from wormkey.session import (
+    DEFAULT_USERNAME,
     ENDED_GRACE_S,
     SLUG_RANDOM_BYTES,
-    NewSession,
     Session,
     SessionState,
     digest_of,
@@ -33,17 +34,19 @@ from wormkey.session import (
     split_session_token,
 )
 from wormkey.store import SlugTakenError, Store
+from wormkey.trail import Trail
+
+if TYPE_CHECKING:
+    from wormkey.wishes import NewSession, PolicyChange
 
 log = logging.getLogger(__name__)
+
+Role: TypeAlias = Literal["owner", "client"]
 
 SECRET_BYTES: Final = 32  # 256 bits; the promise is 192
 PASSWORD_BYTES: Final = 18  # 144 bits, 24 characters; the promise is 128
 SLUG_TRIES: Final = 8  # two equal slugs of 40 random bits are rare, nine in a row are a bug
-HASH_THREADS: Final = 2  # scrypt takes 16 MiB and a core for about 0.2 s each
-MAX_WAITING_HASHES: Final = 32  # beyond it a guesser only fills memory: 429
-
-T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
+MAX_KICKED: Final = 1_000  # ids of 22 characters; beyond it the one removed longest ago may return
 _BEARER_FIELD: Final = ((b"WWW-Authenticate", b"Bearer"),)
 
 
@@ -66,10 +69,9 @@ class Registry:
     routes: LocalRoutes
     now: Callable[[], datetime]
     settings: Settings
-    _hashing: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(HASH_THREADS))
-    _waiting_hashes: int = 0
-    _proof_key: bytes = field(factory=lambda: secrets.token_bytes(32), repr=False)
-    _proofs: dict[str, bytes] = field(factory=dict, repr=False)
+    trail: Trail = field(default=Factory(lambda self: Trail(self.now), takes_self=True))
+    passwords: Passwords = field(factory=Passwords)
+    _changing: trio.Lock = field(factory=trio.Lock)  # changes of policies read, then write
 
     # ── life ────────────────────────────────────────────────────────────────────────────────
 
@@ -88,10 +90,10 @@ class Registry:
                 self.routes.add_ended(session)
         return len(self.routes)
 
-    async def create(self, wish: NewSession, *, created_by: str = "") -> Created:
+    async def create(self, wish: NewSession, by: Actor) -> Created:
         """Make a session, durable in the store before this returns.
 
-        ``created_by`` names the principal; a name whose session has ended goes to the same
+        ``by`` is the principal; a name whose session has ended goes to the same
         principal again at once, to others after the grace.
 
         Raises:
@@ -109,9 +111,7 @@ class Registry:
                 password = secrets.token_urlsafe(PASSWORD_BYTES)
                 password_hash = policy.hash_generated(password)
             else:
-                password_hash = await self._hash(
-                    policy.hash_chosen, password, secrets.token_bytes(policy.SALT_BYTES)
-                )
+                password_hash = await self.passwords.hash_chosen(password)
         now = self.now()
         session = Session(
             session_id=secrets.token_hex(16),
@@ -125,10 +125,11 @@ class Registry:
             session_token_digest=digest_of(session_secret.encode("ascii")),
             owner_token_digest=digest_of(owner_token.encode("ascii")),
             policy=wish.policy,
-            created_by=created_by,
+            created_by=by.name,
         )
-        session = await self._put_new(session, named=wish.name is not None)
+        session, record = await self._put_new(session, by, named=wish.name is not None)
         self.routes.add(session)  # no checkpoint since the store took it
+        self.trail.publish(record)
         log.info("session created", extra={"session": session.session_id, "slug": session.slug})
         return Created(
             session=session,
@@ -138,18 +139,27 @@ class Registry:
             password=password,
         )
 
-    async def _put_new(self, session: Session, *, named: bool) -> Session:
+    async def _put_new(
+        self, session: Session, by: Actor, *, named: bool
+    ) -> tuple[Session, AuditRecord]:
         """Store a new session under a free slug, drawing other slugs while the name is free."""
         for _ in range(SLUG_TRIES):
             try:
                 replacing = self._reclaimed(session) if named else None
-                await self.store.put_session(session, replacing=replacing)
+                record = self.trail.record(
+                    AuditEvent.SESSION_CREATED,
+                    by,
+                    session,
+                    expires_at=session.expires_at.isoformat(timespec="seconds"),
+                    auth_mode=session.auth_mode,
+                )
+                await self.store.put_session(session, replacing=replacing, audit=record)
             except SlugTakenError:
                 if named:
                     break
                 session = evolve(session, slug=make_slug(secrets.token_bytes(SLUG_RANDOM_BYTES)))
             else:
-                return session
+                return session, record
         raise AdmissionError(409, "name_taken", f"the name {session.slug} is taken; choose another")
 
     def _reclaimed(self, session: Session) -> str | None:
@@ -162,7 +172,7 @@ class Registry:
             raise SlugTakenError(session.slug)
         return entry.session.session_id
 
-    async def close(self, session: Session) -> None:
+    async def close(self, session: Session, by: Actor) -> None:
         """End a session for good: first in the store, then its tunnel with SESSION_CLOSED.
 
         Raises:
@@ -172,12 +182,105 @@ class Registry:
         if entry is None or entry.ended:
             return
         closed_at = self.now()
-        await self.store.close_session(session.session_id, closed_at)
+        record = self.trail.record(AuditEvent.SESSION_CLOSED, by, session)
+        await self.store.close_session(session.session_id, closed_at, audit=record)
+        self.trail.publish(record)
         upstream = self.routes.end(evolve(entry.session, closed_at=closed_at))
-        self._proofs.pop(session.session_id, None)
+        self.passwords.forget(session.session_id)
         if upstream is not None:
             upstream.close(ErrorCode.SESSION_CLOSED, "the session was closed")
         log.info("session closed", extra={"session": session.session_id, "slug": session.slug})
+
+    async def close_created_by(self, principal: str, by: Actor) -> int:
+        """End every live session of a principal, such as ``token:laptop``; return how many.
+
+        Raises:
+            StoreError: the store cannot take it; those not reached yet live on.
+
+        Cancellation: between two sessions.
+        """
+        found = [
+            entry.session
+            for entry in self.routes.entries()
+            if entry.session.created_by == principal
+        ]
+        for session in found:
+            await self.close(session, by)
+        return len(found)
+
+    # ── policy ──────────────────────────────────────────────────────────────────────────────
+
+    async def change_policy(self, session: Session, wish: PolicyChange, by: Actor) -> Session:
+        """Change who may see a session; durable before this returns, seen by the next request.
+
+        Raises:
+            AdmissionError: 410 the session is over; 429 too many passwords wait to be hashed.
+            StoreError: the store cannot take it; nothing changed.
+
+        Cancellation: the change is made wholly or not at all.
+        """
+        password_hash = None
+        if wish.password is not None:
+            password_hash = await self.passwords.hash_chosen(wish.password)
+        async with self._changing:
+            entry = self._live(session)
+            rules = wish.applied_to(entry.session.policy)
+            changed = evolve(entry.session, policy=rules)
+            if password_hash is not None:
+                changed = evolve(
+                    changed,
+                    auth_mode="basic",
+                    username=changed.username or DEFAULT_USERNAME,
+                    password_hash=password_hash,
+                )
+            elif wish.unprotect:
+                changed = evolve(changed, auth_mode="none", username=None, password_hash=None)
+            record = self.trail.record(
+                AuditEvent.POLICY_CHANGED,
+                by,
+                changed,
+                public=rules.public,
+                max_concurrent_viewers=rules.max_concurrent_viewers,
+                block_paths=len(rules.block_paths),
+                password_changed=wish.password is not None or wish.unprotect,
+            )
+            return await self._replace(entry, changed, record)
+
+    async def kick(self, session: Session, viewer_ids: Sequence[str], by: Actor) -> Session:
+        """Remove viewers for good: their next request, and what they have open, is refused.
+
+        Raises:
+            AdmissionError: 410 the session is over.
+            StoreError: the store cannot take it; nothing changed.
+
+        Cancellation: they are removed wholly or not at all.
+        """
+        async with self._changing:
+            entry = self._live(session)
+            kept = [known for known in entry.session.kicked if known not in viewer_ids]
+            kicked = tuple([*kept, *dict.fromkeys(viewer_ids)][-MAX_KICKED:])
+            changed = evolve(entry.session, kicked=kicked)
+            record = self.trail.record(
+                AuditEvent.VIEWER_KICKED, by, changed, viewers=" ".join(viewer_ids)
+            )
+            return await self._replace(entry, changed, record)
+
+    def _live(self, session: Session) -> Entry:
+        """Return the entry of a session that lives."""
+        entry = self.routes.find_id(session.session_id)
+        if entry is None:
+            raise _unknown()
+        self._end_if_expired(entry, self.now())
+        if entry.ended:
+            raise gone(entry.session)
+        return entry
+
+    async def _replace(self, entry: Entry, session: Session, record: AuditRecord) -> Session:
+        await self.store.put_session(session, audit=record)
+        self.trail.publish(record)
+        if not entry.ended:  # closed meanwhile: the store kept that, and so do the routes
+            entry.session = session  # no checkpoint since the store took it
+        return entry.session
 
     def expire(self, now: datetime) -> int:
         """End every session whose time is over at ``now``, tunnels included; return how many."""
@@ -188,7 +291,8 @@ class Registry:
         if entry.ended or session.state(now) is SessionState.LIVE:
             return False
         upstream = self.routes.end(session)
-        self._proofs.pop(session.session_id, None)
+        self.passwords.forget(session.session_id)
+        self.trail.behind(self.trail.record(AuditEvent.SESSION_EXPIRED, DAEMON, session))
         if upstream is not None:
             upstream.close(ErrorCode.SESSION_CLOSED, "the session expired")
         log.info("session expired", extra={"session": session.session_id, "slug": session.slug})
@@ -225,8 +329,8 @@ class Registry:
             raise gone(entry.session)
         return entry.session
 
-    def authorize(self, session_id: str, bearer: bytes | None) -> Session:
-        """Return the session, live or ended, for one of its two tokens.
+    def authorize(self, session_id: str, bearer: bytes | None) -> tuple[Session, Role]:
+        """Return the session, live or ended, for one of its two tokens, and whose that is.
 
         Raises:
             AdmissionError: 401 ``unauthorized``; 404 ``unknown_session`` (only to who shows some
@@ -242,7 +346,7 @@ class Registry:
         if not (as_tunnel or as_owner):
             raise _denied("the token is not one of this session's")
         self._end_if_expired(entry, self.now())
-        return entry.session
+        return entry.session, "owner" if as_owner else "client"
 
     def authorize_owner(self, slug: str, bearer: bytes | None) -> Session:
         """Return the session of the slug for its owner token only, live or ended.
@@ -259,47 +363,6 @@ class Registry:
             raise _denied("the token is not this session's owner token")
         self._end_if_expired(entry, self.now())
         return entry.session
-
-    async def check_credentials(self, session: Session, authorization: bytes | None) -> bool:
-        """Tell whether a viewer's Authorization field holds the session's user and password.
-
-        A chosen password costs a worker thread once; then a keyed digest of the field that was
-        right answers at once, until the password changes or the session ends.
-
-        Raises:
-            AdmissionError: 429 when too many checks wait already.
-        """
-        stored = session.password_hash
-        if authorization is None or not stored:
-            return False
-        if not policy.is_slow(stored):
-            return policy.check_basic(session, authorization)
-        if policy.parse_basic(authorization) is None:
-            return False
-        proof = hmac.digest(self._proof_key, stored.encode() + b"\n" + authorization, "sha256")
-        known = self._proofs.get(session.session_id)
-        if known is not None and hmac.compare_digest(known, proof):
-            return True
-        right = await self._hash(policy.check_basic, session, authorization)
-        entry = self.routes.find_id(session.session_id)
-        if right and entry is not None and not entry.ended:
-            self._proofs[session.session_id] = proof
-        return right
-
-    async def _hash(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
-        """Run a slow hash in one of HASH_THREADS worker threads."""
-        if self._waiting_hashes >= MAX_WAITING_HASHES:
-            raise AdmissionError(
-                429,
-                "too_many_requests",
-                "too many passwords are being checked; try again in a few seconds",
-                fields=((b"Retry-After", b"5"),),
-            )
-        self._waiting_hashes += 1
-        try:
-            return await trio.to_thread.run_sync(function, *args, limiter=self._hashing)
-        finally:
-            self._waiting_hashes -= 1
 
 
 def gone(session: Session) -> AdmissionError:

@@ -1,7 +1,7 @@
 """The session: the lease that gives an app a public name, and the rules of its life.
 
-Owns the Session value, its states, names and slugs, token digests, and what a request for a new
-session may say. Time and randomness come in as arguments; no clock, no store, no trio. Outside
+Owns the Session value, its states, names and slugs, and token digests; what callers may ask for is
+wishes.py's. Time and randomness come in as arguments; no clock, no store, no trio. Outside
 contract: the control plane's API. Secrets are kept as digests only, never as text.
 """
 
@@ -12,9 +12,8 @@ import enum
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final, Literal, TypeAlias, cast
+from typing import Final, Literal, TypeAlias
 
 from attrs import field, frozen
 
@@ -29,9 +28,6 @@ MIN_NAME_LENGTH: Final = 3
 MAX_NAME_LENGTH: Final = 40  # a DNS label takes 63 octets; the rest is room for prefixes
 MAX_USERNAME_LENGTH: Final = 128
 MAX_PASSWORD_LENGTH: Final = 1024  # bounds the work of the hash; nobody types more
-MAX_BLOCK_PATHS: Final = 64
-MAX_BLOCK_PATH_LENGTH: Final = 256
-MAX_VIEWERS: Final = 10_000
 SLUG_RANDOM_BYTES: Final = 9  # three for words and digits, five (40 bits) for the tail, one spare
 
 
@@ -55,7 +51,6 @@ RESERVED_NAMES: Final = frozenset(
 _LABEL = re.compile(r"[a-z](?:[a-z0-9-]*[a-z0-9])?\Z")  # RFC 1035 §2.3.1, lower case
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])\Z", re.ASCII)
 _UNIT_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 # 64 words each, so that six bits choose one without bias. Short, plain, hard to misread aloud.
 _ADJECTIVES: Final = _words(
@@ -103,6 +98,9 @@ class Policy:
         }
 
 
+OPEN_TO_ALL: Final = Policy()
+
+
 @frozen(kw_only=True)
 class Session:
     """One lease: immutable, secrets only as digests (hidden from repr), times aware UTC.
@@ -123,7 +121,7 @@ class Session:
     password_hash: str | None = field(default=None, repr=False)
     session_token_digest: bytes = field(repr=False)
     owner_token_digest: bytes = field(repr=False)
-    policy: Policy = Policy()
+    policy: Policy = OPEN_TO_ALL
     kicked: tuple[str, ...] = ()
     created_by: str = ""
 
@@ -210,7 +208,7 @@ def check_name(name: str) -> str:
         AdmissionError: 400 ``invalid_name`` off the grammar, 409 ``name_reserved``.
     """
     if not is_slug(name) or name[2:4] == "--":  # RFC 5890 §2.3.1 reserves "--" at 3 and 4
-        raise _bad(
+        raise bad_wish(
             "invalid_name",
             f"name must be a lower case DNS label of {MIN_NAME_LENGTH} to {MAX_NAME_LENGTH} "
             "characters: letters, digits and hyphens, a letter first, no hyphen last",
@@ -229,11 +227,11 @@ def parse_expires_in(text: str, *, max_age_s: float) -> int:
     match = _DURATION.match(text)
     seconds = int(match[1]) * _UNIT_S[match[2]] if match else 0
     if seconds == 0:
-        raise _bad(
+        raise bad_wish(
             "invalid_expires_in", "expiresIn must be a number and a unit, such as 30m: s m h d"
         )
     if seconds > max_age_s:
-        raise _bad(
+        raise bad_wish(
             "invalid_expires_in", f"expiresIn may be at most {spell_duration(max_age_s)} here"
         )
     return seconds
@@ -248,142 +246,8 @@ def spell_duration(seconds: float) -> str:
     return f"{whole}s"
 
 
-@frozen(kw_only=True)
-class NewSession:
-    """A checked wish for a session; ``password`` None with basic asks for a generated one."""
-
-    port: int
-    expires_in_s: int
-    auth_mode: AuthMode = "none"
-    name: str | None = None
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-    policy: Policy = Policy()
-
-    @classmethod
-    def from_json(cls, document: object, *, max_age_s: float) -> NewSession:
-        """Read the content of ``POST /sessions``; unknown members are ignored, null is absent.
-
-        Raises:
-            AdmissionError: 400 with one sentence that names the member; 409 for a reserved name.
-        """
-        if not isinstance(document, dict):
-            raise _bad("invalid_request", "the content must be a JSON object")
-        wish = cast("Mapping[str, object]", document)
-        port = wish.get("port")
-        if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65535:
-            raise _bad("invalid_port", "port must be an integer from 1 to 65535, or 0 for none")
-        asked = wish.get("policy")
-        policy = parse_policy(asked)
-        password = _string(wish, "password")
-        if isinstance(asked, dict) and asked.get("password") is not None and password is None:
-            password = _string(cast("Mapping[str, object]", asked), "password")
-            wish = {"authMode": "basic", **wish}
-        auth_mode, username = _credentials(wish, password)
-        name = _string(wish, "name")
-        expires_in = _string(wish, "expiresIn")
-        return cls(
-            port=port,
-            expires_in_s=(
-                int(min(DEFAULT_EXPIRES_IN_S, max_age_s))
-                if expires_in is None
-                else parse_expires_in(expires_in, max_age_s=max_age_s)
-            ),
-            auth_mode=auth_mode,
-            name=None if name is None else check_name(name),
-            username=username,
-            password=password,
-            policy=policy,
-        )
-
-
-def parse_policy(document: object, base: Policy = Policy()) -> Policy:
-    """Return ``base`` with the members of a JSON policy; absent members stay as they are.
-
-    ``password`` belongs to the session, not to this value, and is not read here.
-
-    Raises:
-        AdmissionError: 400 ``invalid_policy`` with one sentence that names the member.
-    """
-    if document is None:
-        return base
-    if not isinstance(document, dict):
-        raise _bad("invalid_policy", "policy must be an object")
-    wish = cast("Mapping[str, object]", document)
-    public = wish.get("public", base.public)
-    if not isinstance(public, bool):
-        raise _bad("invalid_policy", "policy.public must be true or false")
-    viewers = wish.get("maxConcurrentViewers", base.max_concurrent_viewers)
-    if viewers is not None and (
-        isinstance(viewers, bool) or not isinstance(viewers, int) or not 1 <= viewers <= MAX_VIEWERS
-    ):
-        raise _bad(
-            "invalid_policy",
-            f"policy.maxConcurrentViewers must be an integer from 1 to {MAX_VIEWERS}, or null",
-        )
-    paths = wish.get("blockPaths", base.block_paths)
-    return Policy(public=public, max_concurrent_viewers=viewers, block_paths=_block_paths(paths))
-
-
-def _block_paths(value: object) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    fits = isinstance(value, Sequence) and not isinstance(value, str | bytes)
-    paths = tuple(cast("Sequence[object]", value)) if fits else ()
-    texts = tuple(path for path in paths if isinstance(path, str) and _is_block_path(path))
-    if not fits or len(texts) != len(paths) or len(texts) > MAX_BLOCK_PATHS:
-        raise _bad(
-            "invalid_policy",
-            f"policy.blockPaths must be a list of at most {MAX_BLOCK_PATHS} paths that begin "
-            "with / and hold no query",
-        )
-    return texts
-
-
-def _is_block_path(path: str) -> bool:
-    return (
-        path.startswith("/")
-        and len(path) <= MAX_BLOCK_PATH_LENGTH
-        and not any(mark in path for mark in "?#\\%")
-        and _CONTROL.search(path) is None
-    )
-
-
-def _credentials(wish: Mapping[str, object], password: str | None) -> tuple[AuthMode, str | None]:
-    """Return the auth mode and the username; refuse a password that would protect nothing."""
-    mode = _string(wish, "authMode") or "none"
-    username = _string(wish, "username")
-    if mode == "none":
-        if username is not None or password is not None:
-            raise _bad("invalid_auth_mode", 'username and password need "authMode": "basic"')
-        return "none", None
-    if mode != "basic":
-        raise _bad("invalid_auth_mode", 'authMode must be "none" or "basic"')
-    username = DEFAULT_USERNAME if username is None else username
-    # RFC 7617 §2: no colon in a user-id, no control characters in either.
-    if (
-        not 1 <= len(username) <= MAX_USERNAME_LENGTH
-        or ":" in username
-        or _CONTROL.search(username)
-    ):
-        raise _bad("invalid_username", "username must be 1 to 128 characters without a colon")
-    if password is not None and (
-        not 1 <= len(password) <= MAX_PASSWORD_LENGTH or _CONTROL.search(password)
-    ):
-        raise _bad(
-            "invalid_password", "password must be 1 to 1024 characters, none of them a control"
-        )
-    return "basic", username
-
-
-def _string(wish: Mapping[str, object], member: str) -> str | None:
-    value = wish.get(member)
-    if value is None or isinstance(value, str):
-        return value
-    raise _bad("invalid_request", f"{member} must be a string")
-
-
-def _bad(code: str, message: str) -> AdmissionError:
+def bad_wish(code: str, message: str) -> AdmissionError:
+    """Return the 400 for a wish that cannot be granted as it is written."""
     return AdmissionError(400, code, message)
 
 

@@ -57,8 +57,14 @@ def token_list(context: click.Context, /, **flags: Any) -> int:  # noqa: ANN401
 @click.pass_context
 def token_revoke(context: click.Context, /, name: str, **flags: Any) -> int:  # noqa: ANN401
     """End an access token; sessions that it created live on."""
+    from wormkey.access import Access  # noqa: PLC0415 - as in daemon.py
+
     settings = settings_of(context, flags)
-    if not with_store(settings, lambda store: store.revoke_access_token(name)):
+
+    async def revoke(store: Store) -> bool:
+        return await Access(store, lambda: datetime.now(UTC), settings).revoke(name)
+
+    if not with_store(settings, revoke):
         return fail(f"there is no access token named {name!r}", EXIT_UNEXPECTED)
     click.echo(f"revoked {name}")
     return 0

@@ -177,3 +177,43 @@ async def test_token_mode_needs_an_access_token(tmp_path: Path) -> None:
         await plane.daemon.store.revoke_access_token("laptop")
         assert (await plane.call("POST", "/sessions", token=token, body=BODY))[0] == 401
         assert len(plane.daemon.routes) == 1
+
+
+async def test_the_owner_changes_the_policy(plane: Plane) -> None:
+    """The answer tells the policy in force; the client's token may not; nonsense answers 400."""
+    made = await plane.create()
+    target = f"/sessions/by-slug/{made['slug']}/policy"
+    owner_token = made["ownerUrl"].rpartition("=")[2]
+    wish = {"public": False, "blockPaths": ["/admin"], "maxConcurrentViewers": 5, "colour": 1}
+    for wrong in (None, made["sessionToken"], owner_token[:-1]):
+        assert (await plane.answer("POST", target, token=wrong, content=b"{}")).status == 401
+    expected = {
+        "public": False,
+        "maxConcurrentViewers": 5,
+        "blockPaths": ["/admin"],
+        "passwordProtected": False,
+    }
+    answer = await plane.call("POST", target, token=owner_token, body=wish)
+    assert answer == (200, {"ok": True, "policy": expected})
+    status, error = await plane.call("POST", target, token=owner_token, body={"public": 1})
+    assert (status, error["code"]) == (400, "invalid_policy")
+    secret = {"password": "open sesame"}
+    status, changed = await plane.call("POST", target, token=owner_token, body=secret)
+    assert changed["policy"] == expected | {"passwordProtected": True}
+    status, seen = await plane.call("GET", f"/sessions/{made['sessionId']}", token=owner_token)
+    assert seen["policy"] == expected | {"passwordProtected": True}
+    assert "open sesame" not in json.dumps([changed, seen])
+
+
+async def test_the_owner_removes_a_viewer(plane: Plane) -> None:
+    """The answer lists everybody removed so far; the client's token may not."""
+    made = await plane.create()
+    target = f"/sessions/by-slug/{made['slug']}/kick"
+    owner_token = made["ownerUrl"].rpartition("=")[2]
+    assert (await plane.answer("POST", target, token=made["sessionToken"])).status == 401
+    status, error = await plane.call("POST", target, token=owner_token, body={"viewerId": 7})
+    assert (status, error["code"]) == (400, "invalid_viewer_id")
+    for viewers in (["v1"], ["v1", "v2"]):
+        body = {"viewerId": viewers[-1]}
+        answer = await plane.call("POST", target, token=owner_token, body=body)
+        assert answer == (200, {"ok": True, "kickedViewerIds": viewers})

@@ -10,12 +10,13 @@ import pytest
 from attrs import define, field
 
 from wormkey.access import Access
+from wormkey.audit import Actor
 from wormkey.config import Settings
 from wormkey.errors import AdmissionError, ErrorCode, TunnelError
 from wormkey.registry import Created, Registry
 from wormkey.routes.local import LocalRoutes
-from wormkey.session import NewSession, Session
 from wormkey.store.memory import MemoryStore
+from wormkey.wishes import NewSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 
     from wormkey.frames import RequestHead
     from wormkey.routes import UpstreamStream
+    from wormkey.session import Session
 
+OWNER = Actor("owner", "192.0.2.9")
 START = datetime(2030, 1, 1, tzinfo=UTC)
 HOUR_S = 3600
 
@@ -89,7 +92,7 @@ class Daemon:
     async def create(self, created_by: str = "token:a", **wish: Any) -> Created:
         """Make a session of an hour."""
         whole = NewSession(**{"port": 5173, "expires_in_s": HOUR_S} | wish)
-        return await self.registry.create(whole, created_by=created_by)
+        return await self.registry.create(whole, Actor(created_by))
 
     async def restart(self) -> Daemon:
         """Return a daemon that knows only what was stored."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from tests.support.sessions import HOUR_S, START, Daemon, refusal
+from tests.support.sessions import HOUR_S, OWNER, START, Daemon, refusal
 from wormkey import registry
 from wormkey.config import Settings
 from wormkey.errors import AdmissionError, ErrorCode, StoreError
@@ -37,8 +37,14 @@ async def test_created_session_is_found_and_opens(daemon: Daemon) -> None:
     assert is_slug(session.slug)
     assert daemon.routes.find(session.slug) is not None
     assert daemon.registry.authenticate_tunnel(made.session_token.encode()) == session
-    assert daemon.registry.authorize(session.session_id, made.session_token.encode()) == session
-    assert daemon.registry.authorize(session.session_id, made.owner_token.encode()) == session
+    assert daemon.registry.authorize(session.session_id, made.session_token.encode()) == (
+        session,
+        "client",
+    )
+    assert daemon.registry.authorize(session.session_id, made.owner_token.encode()) == (
+        session,
+        "owner",
+    )
     assert daemon.registry.authorize_owner(session.slug, made.owner_token.encode()) == session
     assert refusal(daemon.registry.authorize_owner, session.slug, made.session_token.encode()) == (
         401,
@@ -67,7 +73,7 @@ async def test_nothing_secret_is_logged(daemon: Daemon, caplog: pytest.LogCaptur
     made = await daemon.create(auth_mode="basic", username="worm", password="canary-password")
     access = await daemon.access.add("laptop")
     await daemon.access.check(access.encode())
-    await daemon.registry.close(made.session)
+    await daemon.registry.close(made.session, OWNER)
     text = "".join(f"{record.getMessage()} {vars(record)}" for record in caplog.records)
     assert made.session.slug in text
     session_secret = made.session_token.partition(".")[2]
@@ -106,7 +112,7 @@ async def test_ended_name_goes_back_to_its_owner_only(daemon: Daemon, how: str) 
     """Within the grace a stranger gets 409; the same principal gets the name, with new secrets."""
     old = await daemon.create(name="demo")
     if how == "closed":
-        await daemon.registry.close(old.session)
+        await daemon.registry.close(old.session, OWNER)
     else:
         daemon.clock.pass_s(HOUR_S)
     with pytest.raises(AdmissionError) as caught:
@@ -144,7 +150,7 @@ async def test_close_ends_the_tunnel_and_the_tokens(daemon: Daemon) -> None:
     """The tunnel learns SESSION_CLOSED; the right token then gets 410, a wrong one 401."""
     made = await daemon.create()
     upstream = daemon.attach(made.session)
-    await daemon.registry.close(made.session)
+    await daemon.registry.close(made.session, OWNER)
     assert upstream.closed is ErrorCode.SESSION_CLOSED
     token = made.session_token.encode()
     assert refusal(daemon.registry.authenticate_tunnel, token) == (410, "session_closed")
@@ -152,7 +158,7 @@ async def test_close_ends_the_tunnel_and_the_tokens(daemon: Daemon) -> None:
     entry = daemon.routes.find(made.session.slug)
     assert entry is not None
     assert entry.ended
-    await daemon.registry.close(made.session)  # idempotent
+    await daemon.registry.close(made.session, OWNER)  # idempotent
 
 
 async def test_expiry_ends_what_is_over_and_nothing_else(daemon: Daemon) -> None:
@@ -192,7 +198,7 @@ async def test_restart_keeps_every_session(daemon: Daemon) -> None:
     """Live sessions open as before, ended ones still answer 410, forgotten ones 401."""
     live, closed = await daemon.create(expires_in_s=99 * HOUR_S), await daemon.create()
     brief = await daemon.create()
-    await daemon.registry.close(closed.session)
+    await daemon.registry.close(closed.session, OWNER)
     daemon.clock.pass_s(HOUR_S)
     again = await daemon.restart()
     check = again.registry.authenticate_tunnel
@@ -217,7 +223,7 @@ async def test_failed_store_leaves_the_session_alive(
     monkeypatch.setattr(MemoryStore, "close_session", fail)
     monkeypatch.setattr(MemoryStore, "put_session", fail)
     with pytest.raises(StoreError):
-        await daemon.registry.close(made.session)
+        await daemon.registry.close(made.session, OWNER)
     with pytest.raises(StoreError):
         await daemon.create(name="other")
     assert daemon.registry.authenticate_tunnel(made.session_token.encode()) == made.session

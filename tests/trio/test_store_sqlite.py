@@ -71,9 +71,9 @@ async def test_deletion_goes_in_batches(tmp_path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.executemany(
             "INSERT INTO session (session_id, slug, created_at, expires_at, port, auth_mode, "
-            "session_token_digest, owner_token_digest, policy, created_by) SELECT ?, ?, created_at, "
-            "expires_at, port, auth_mode, session_token_digest, owner_token_digest, policy, "
-            "created_by FROM session WHERE session_id = 'id-0'",
+            "session_token_digest, owner_token_digest, policy, created_by) SELECT ?, ?, "
+            "created_at, expires_at, port, auth_mode, session_token_digest, owner_token_digest, "
+            "policy, created_by FROM session WHERE session_id = 'id-0'",
             [(f"id-{number}", f"slug-{number}") for number in range(1, count)],
         )
     connection.close()

@@ -18,6 +18,7 @@ COMPUTED = {
     "trusted_proxies",
     "cors_origins",
     "config_file",
+    "audit_log",
     "log_format",
 }
 

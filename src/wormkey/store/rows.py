@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from wormkey.audit import AuditEvent, AuditRecord
 from wormkey.errors import AdmissionError, StoreError
-from wormkey.session import Session, parse_policy
+from wormkey.session import Session
 from wormkey.usage import Usage
+from wormkey.wishes import parse_policy
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -1,0 +1,71 @@
+"""Viewers' passwords: the right pair opens, a hash is paid once, and guessers do not queue."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.sessions import OWNER, Daemon, basic
+from wormkey import passwords, policy
+from wormkey.config import Settings
+from wormkey.errors import AdmissionError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from wormkey.session import Session
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Daemon:
+    """Give an empty daemon in token mode."""
+    return Daemon(Settings(state_dir=tmp_path / "state", access="token"))
+
+
+@pytest.mark.parametrize("password", [None, "chosen"])
+async def test_viewers_need_user_and_password(daemon: Daemon, password: str | None) -> None:
+    """Generated or chosen, only the right pair opens, the second time too."""
+    made = await daemon.create(auth_mode="basic", username="worm", password=password)
+    right = basic(f"worm:{made.password}")
+    check = daemon.registry.passwords.check
+    for _ in range(2):
+        assert await check(made.session, right)
+        for wrong in (None, b"", b"Basic", basic("worm:"), basic("worm:no"), basic(":chosen")):
+            assert not await check(made.session, wrong)
+    open_session = (await daemon.create()).session
+    assert not await check(open_session, right)
+
+
+async def test_chosen_password_is_hashed_once_for_many_requests(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A browser repeats its credentials with every request; only the first costs a hash."""
+    made = await daemon.create(auth_mode="basic", username="worm", password="chosen")
+    hashed: list[bytes] = []
+
+    def check_basic(_session: Session, authorization: bytes) -> bool:
+        hashed.append(authorization)
+        return authorization == basic("worm:chosen")
+
+    monkeypatch.setattr(policy, "check_basic", check_basic)
+    check = daemon.registry.passwords.check
+    assert [await check(made.session, basic("worm:chosen")) for _ in range(3)] == [True] * 3
+    assert len(hashed) == 1
+    assert not await check(made.session, basic("worm:guess"))
+    assert len(hashed) == 2
+    await daemon.registry.close(made.session, OWNER)
+    await check(made.session, basic("worm:chosen"))
+    assert len(hashed) == 3
+
+
+async def test_guessers_do_not_queue_without_bound(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond the bound a check answers 429 with Retry-After at once."""
+    made = await daemon.create(auth_mode="basic", username="worm", password="chosen")
+    monkeypatch.setattr(passwords, "MAX_WAITING_HASHES", 0)
+    with pytest.raises(AdmissionError) as caught:
+        await daemon.registry.passwords.check(made.session, basic("worm:guess"))
+    assert caught.value.status == 429
+    assert caught.value.fields[0][0] == b"Retry-After"

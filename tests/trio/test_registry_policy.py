@@ -1,0 +1,208 @@
+"""The registry's changes: policy, removed viewers, whole principals; each durable and traced."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+
+from tests.support.sessions import HOUR_S, OWNER, Daemon, basic, refusal
+from wormkey import registry
+from wormkey.audit import OPERATOR, AuditEvent
+from wormkey.config import Settings
+from wormkey.errors import AdmissionError, ErrorCode, StoreError
+from wormkey.store.memory import MemoryStore
+from wormkey.wishes import PolicyChange
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+    from pathlib import Path
+
+    from wormkey.session import Session
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Daemon:
+    """Give an empty daemon in token mode."""
+    return Daemon(Settings(state_dir=tmp_path / "state", access="token"))
+
+
+def current(daemon: Daemon, session: Session) -> Session:
+    """Return the session as viewers find it."""
+    entry = daemon.routes.find(session.slug)
+    assert entry is not None
+    return entry.session
+
+
+async def change(daemon: Daemon, session: Session, **members: object) -> Session:
+    """Change the session's policy as its owner."""
+    wish = PolicyChange.from_json(members)
+    return await daemon.registry.change_policy(session, wish, OWNER)
+
+
+async def test_a_policy_change_is_seen_at_once_and_survives(daemon: Daemon) -> None:
+    """The next viewer meets it, and so does one after a restart."""
+    made = await daemon.create()
+    changed = await change(daemon, made.session, public=False, blockPaths=["/admin"])
+    assert (changed.policy.public, changed.policy.block_paths) == (False, ("/admin",))
+    assert current(daemon, made.session) == changed
+    assert current(await daemon.restart(), made.session) == changed
+
+
+async def test_a_password_is_set_changed_and_taken_away(daemon: Daemon) -> None:
+    """The old one opens nothing from the moment of the change."""
+    made = await daemon.create()
+    check = daemon.registry.passwords.check
+    first = await change(daemon, made.session, password="first")
+    assert first.auth_mode == "basic"
+    assert await check(first, basic("worm:first"))
+    second = await change(daemon, made.session, password="second")
+    assert not await check(second, basic("worm:first"))
+    assert await check(second, basic("worm:second"))
+    kept = await change(daemon, made.session, public=True)
+    assert await check(kept, basic("worm:second"))
+    bare = await change(daemon, made.session, password=None)
+    assert (bare.auth_mode, bare.username, bare.password_hash) == ("none", None, None)
+    assert "second" not in repr(await daemon.store.load_sessions())
+
+
+async def test_two_changes_at_once_lose_nothing(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each starts from what the other wrote, however slow the store is."""
+    made = await daemon.create()
+    put = MemoryStore.put_session
+
+    async def slow(self: MemoryStore, session: Session, **how: Any) -> None:
+        await trio.testing.wait_all_tasks_blocked()
+        await put(self, session, **how)
+
+    monkeypatch.setattr(MemoryStore, "put_session", slow)
+    async with trio.open_nursery() as nursery:
+        for members in ({"public": False}, {"blockPaths": ["/a"]}, {"maxConcurrentViewers": 7}):
+            nursery.start_soon(lambda members=members: change(daemon, made.session, **members))
+        nursery.start_soon(daemon.registry.kick, made.session, ["v1"], OWNER)
+    result = current(daemon, made.session)
+    assert not result.policy.public
+    assert result.policy.block_paths == ("/a",)
+    assert result.policy.max_concurrent_viewers == 7
+    assert result.kicked == ("v1",)
+
+
+async def test_a_session_that_closes_during_a_change_stays_closed(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The change does not bring it back, here or after a restart."""
+    made = await daemon.create()
+    put = MemoryStore.put_session
+
+    async def closed_meanwhile(self: MemoryStore, session: Session, **how: Any) -> None:
+        await daemon.registry.close(made.session, OWNER)
+        await put(self, session, **how)
+
+    monkeypatch.setattr(MemoryStore, "put_session", closed_meanwhile)
+    await change(daemon, made.session, public=False)
+    for each in (daemon, await daemon.restart()):
+        entry = each.routes.find(made.session.slug)
+        assert entry is not None
+        assert entry.ended
+        assert entry.session.closed_at is not None
+
+
+async def test_a_kick_is_remembered_once_and_survives(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice is once; beyond the bound the one removed first is forgotten."""
+    monkeypatch.setattr(registry, "MAX_KICKED", 2)
+    made = await daemon.create()
+    for viewer in ("a", "b", "a", "c"):
+        await daemon.registry.kick(made.session, [viewer], OWNER)
+    assert current(daemon, made.session).kicked == ("a", "c")
+    assert current(await daemon.restart(), made.session).kicked == ("a", "c")
+
+
+@pytest.mark.parametrize("ending", ["closed", "expired"])
+async def test_a_session_that_is_over_takes_no_change(daemon: Daemon, ending: str) -> None:
+    """410, and nothing is written."""
+    made = await daemon.create()
+    if ending == "closed":
+        await daemon.registry.close(made.session, OWNER)
+    else:
+        daemon.clock.pass_s(HOUR_S)
+    before = await daemon.store.load_sessions()
+    calls: list[Awaitable[Session]] = [
+        change(daemon, made.session, public=False),
+        daemon.registry.kick(made.session, ["a"], OWNER),
+    ]
+    for call in calls:
+        with pytest.raises(AdmissionError) as caught:
+            await call
+        assert (caught.value.status, caught.value.code) == (410, f"session_{ending}")
+    assert await daemon.store.load_sessions() == before
+
+
+async def test_a_store_that_fails_changes_nothing(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was not written is not in force."""
+    made = await daemon.create()
+
+    async def fail(*_args: object, **_how: object) -> None:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(MemoryStore, "put_session", fail)
+    with pytest.raises(StoreError):
+        await change(daemon, made.session, public=False)
+    with pytest.raises(StoreError):
+        await daemon.registry.kick(made.session, ["a"], OWNER)
+    assert current(daemon, made.session) == made.session
+
+
+async def test_a_principals_sessions_end_together_and_alone(daemon: Daemon) -> None:
+    """Those of the revoked token close with their tunnels; others live on."""
+    mine = [await daemon.create("token:a") for _ in range(3)]
+    other = await daemon.create("token:b")
+    upstream = daemon.attach(mine[0].session)
+    assert await daemon.registry.close_created_by("token:a", OPERATOR) == 3
+    assert upstream.closed is ErrorCode.SESSION_CLOSED
+    for made in mine:
+        token = made.session_token.encode()
+        assert refusal(daemon.registry.authenticate_tunnel, token) == (410, "session_closed")
+    assert daemon.registry.authenticate_tunnel(other.session_token.encode()) == other.session
+
+
+async def test_every_act_leaves_a_trace_without_secrets(daemon: Daemon) -> None:
+    """Who, from where, which session, with which token's name; in the store with the act."""
+    published: list[AuditEvent] = []
+    daemon.registry.trail.publish = lambda record: published.append(record.event)
+    behind: list[AuditEvent] = []
+    daemon.registry.trail.behind = lambda record: behind.append(record.event)
+    made = await daemon.create("token:laptop", auth_mode="basic", username="worm")
+    brief = await daemon.create("token:laptop", expires_in_s=1)
+    await change(daemon, made.session, password="open sesame")
+    await daemon.registry.kick(made.session, ["v1"], OWNER)
+    await daemon.registry.close(made.session, OWNER)
+    daemon.registry.expire(daemon.clock.pass_s(2))
+    access = await daemon.access.add("ci")
+    assert await daemon.access.revoke("ci")
+    assert not await daemon.access.revoke("ci")
+    records = list(reversed(await daemon.store.read_audit(100)))
+    assert [(record.event.value, record.actor, record.slug) for record in records] == [
+        ("session.created", "token:laptop", made.session.slug),
+        ("session.created", "token:laptop", brief.session.slug),
+        ("policy.changed", "owner", made.session.slug),
+        ("viewer.kicked", "owner", made.session.slug),
+        ("session.closed", "owner", made.session.slug),
+        ("token.created", "operator", None),
+        ("token.revoked", "operator", None),
+    ]
+    assert records[2].address == OWNER.address
+    assert records[3].detail["viewers"] == "v1"
+    assert records[5].detail["token_name"] == "ci"
+    assert published == [record.event for record in records[:5]]
+    assert behind == [AuditEvent.SESSION_EXPIRED]
+    text = json.dumps([record.as_json() for record in records])
+    secrets = [made.session_token, made.owner_token, made.password, "open sesame", access]
+    assert not any(secret and secret in text for secret in secrets)
