@@ -1,0 +1,229 @@
+"""Viewers: who is who, how many there are, and who was removed.
+
+A viewer is a browser that brings the gateway's cookie back. Until it does, all cookie-less
+requests of one address are one viewer; when it does, it is that same one. Owns the cookie's
+signature, the ids that owners see, and the table of one session's viewers. Pure: time (seconds of
+a monotonic clock) and randomness come in as arguments; what is open is told by callables.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections import OrderedDict, deque
+from collections.abc import Callable, Collection, Iterator
+from typing import Final
+
+from attrs import define, field, frozen
+
+SEEN_S: Final = 60.0  # a viewer counts so long after his last request
+MAX_KNOWN: Final = 10_000  # about 500 B each; beyond it the one seen longest ago is forgotten
+MAX_ISSUED: Final = 64  # cookies given to one address that have not come back yet
+ID_BYTES: Final = 16
+KEY_BYTES: Final = 32
+COOKIE_AGE_S: Final = 30 * 24 * 60 * 60  # as long as the longest session
+_TAG_BYTES: Final = 16
+_PUBLIC_ID_BYTES: Final = 12
+
+
+@frozen
+class ViewerKey:
+    """The secret that signs viewers' cookies and hides what their ids are made of."""
+
+    secret: bytes = field(repr=False)
+
+    def mint(self, random: bytes) -> bytes:
+        """Return a new cookie's value for ID_BYTES random bytes."""
+        if len(random) != ID_BYTES:
+            raise ValueError(f"mint takes {ID_BYTES} bytes, not {len(random)}")
+        name = _b64(random)
+        return name + b"." + self._tag(b"cookie", name, _TAG_BYTES)
+
+    def read(self, value: bytes) -> bytes | None:
+        """Return the name in a cookie's value that this key signed; None for any other."""
+        name, _, tag = value.partition(b".")
+        if name and hmac.compare_digest(self._tag(b"cookie", name, _TAG_BYTES), tag):
+            return name
+        return None
+
+    def id_of(self, session_id: str, *, cookie: bytes = b"", address: str = "") -> str:
+        """Return the id under which one session's owner sees a cookie, or an address.
+
+        Another session's owner sees another one: nobody can be followed from app to app.
+        """
+        kind = b"viewer" if cookie else b"address"
+        text = b"\n".join((session_id.encode(), cookie or address.encode()))
+        return self._tag(kind, text, _PUBLIC_ID_BYTES).decode("ascii")
+
+    def _tag(self, purpose: bytes, text: bytes, size: int) -> bytes:
+        return _b64(hmac.digest(self.secret, purpose + b"\n" + text, hashlib.sha256)[:size])
+
+
+def _b64(data: bytes) -> bytes:
+    return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+
+def cookie_name(scheme: bytes) -> bytes:
+    """Return the viewer cookie's name; by https only this host itself can have set it."""
+    return b"__Host-wormkey_viewer" if scheme == b"https" else b"wormkey_viewer"
+
+
+def set_cookie(value: bytes, scheme: bytes) -> bytes:
+    """Return the Set-Cookie value that gives a browser its viewer cookie (RFC 6265bis §4.1).
+
+    Lax, so that who follows a link from elsewhere is known at once.
+    """
+    secure = b"; Secure" if scheme == b"https" else b""
+    return b"%b=%b; Path=/; Max-Age=%d; HttpOnly; SameSite=Lax%b" % (
+        cookie_name(scheme),
+        value,
+        COOKIE_AGE_S,
+        secure,
+    )
+
+
+@frozen
+class ViewerIds:
+    """What tells one request's viewer: the id of its cookie, if it brought one, and its address's.
+
+    ``address`` is for people: the text that the owner sees.
+    """
+
+    by_cookie: str | None
+    by_address: str
+    address: str = ""
+
+
+@define(eq=False)
+class Viewer:
+    """One viewer of one session; ``last_seen`` and ``first_seen`` are monotonic seconds."""
+
+    viewer_id: str
+    address_id: str
+    address: str
+    first_seen: float
+    last_seen: float
+    requests: int = 0
+    _issued: deque[str] = field(factory=lambda: deque(maxlen=MAX_ISSUED))
+    _open: set[Callable[[], None]] = field(factory=set)
+
+    @property
+    def open_streams(self) -> int:
+        """How many of his exchanges are under way."""
+        return len(self._open)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Every id that he may come back under: his own, and his address's."""
+        return tuple(dict.fromkeys((self.viewer_id, self.address_id)))
+
+    def issue(self, cookie_id: str) -> None:
+        """Remember that a cookie was given to him: who brings it is he."""
+        self._issued.append(cookie_id)
+
+    def begin(self, cut: Callable[[], None]) -> None:
+        """Note an exchange; ``cut`` ends it when he is removed."""
+        self._open.add(cut)
+
+    def end(self, cut: Callable[[], None], now: float) -> None:
+        """Note that an exchange is over; he was here until now."""
+        self._open.discard(cut)
+        self.last_seen = max(self.last_seen, now)
+
+    def cut(self) -> None:
+        """End everything that he has open."""
+        for cut in list(self._open):
+            cut()
+
+    def is_here(self, now: float) -> bool:
+        """Tell whether he counts as concurrent."""
+        return bool(self._open) or now - self.last_seen < SEEN_S
+
+
+@define(eq=False)
+class Viewers:
+    """The viewers of one session, and the ids of those that its owner removed."""
+
+    removed: frozenset[str] = frozenset()
+    max_known: int = MAX_KNOWN
+    _known: OrderedDict[str, Viewer] = field(factory=OrderedDict)
+
+    def is_removed(self, ids: ViewerIds) -> bool:
+        """Tell whether the owner removed who comes under these ids."""
+        return (ids.by_cookie or ids.by_address) in self.removed
+
+    def arrive(self, ids: ViewerIds, limit: int, now: float) -> Viewer | None:
+        """Return who makes a request now, counted; None if he would be one too many.
+
+        ``limit`` is how many may be here at a time, 0 for any number. Whoever is here already
+        stays welcome, however the limit changed meanwhile.
+        """
+        self._sweep(now)
+        viewer = self._find(ids)
+        if viewer is None:
+            if limit and len(self._known) >= limit:
+                return None
+            viewer = Viewer(
+                viewer_id=ids.by_cookie or ids.by_address,
+                address_id=ids.by_address,
+                address=ids.address,
+                first_seen=now,
+                last_seen=now,
+            )
+            self._known[viewer.viewer_id] = viewer
+            while len(self._known) > self.max_known:
+                self._known.popitem(last=False)
+        viewer.requests += 1
+        viewer.last_seen = now
+        viewer.address_id, viewer.address = ids.by_address, ids.address
+        self._known.move_to_end(viewer.viewer_id)
+        return viewer
+
+    def _find(self, ids: ViewerIds) -> Viewer | None:
+        known = self._known.get(ids.by_cookie or ids.by_address)
+        if known is not None or ids.by_cookie is None:
+            return known
+        nameless = self._known.get(ids.by_address)
+        if nameless is None or ids.by_cookie not in nameless._issued:
+            return None
+        # The browser that was one of its address's nameless requests has brought its cookie back.
+        del self._known[ids.by_address]
+        nameless.viewer_id = ids.by_cookie
+        nameless._issued.clear()
+        self._known[ids.by_cookie] = nameless
+        return nameless
+
+    def _sweep(self, now: float) -> None:
+        """Forget who has left. Oldest first; who still has something open was seen just now."""
+        while self._known:
+            viewer = next(iter(self._known.values()))
+            if now - viewer.last_seen < SEEN_S:
+                return
+            if viewer.open_streams:
+                viewer.last_seen = now
+                self._known.move_to_end(viewer.viewer_id)
+            else:
+                del self._known[viewer.viewer_id]
+
+    def here(self, now: float) -> Iterator[Viewer]:
+        """Return who is here, first come first."""
+        self._sweep(now)
+        return iter(sorted(self._known.values(), key=lambda viewer: viewer.first_seen))
+
+    def ids_of(self, viewer_id: str) -> tuple[str, ...]:
+        """Return every id that a viewer may come back under; just the given one if he left."""
+        viewer = self._known.get(viewer_id)
+        return (viewer_id,) if viewer is None else viewer.ids
+
+    def remove(self, removed: Collection[str]) -> None:
+        """Refuse these ids from now on, and end what they have open."""
+        self.removed = frozenset(removed)
+        for viewer in list(self._known.values()):
+            if viewer.viewer_id in self.removed:
+                del self._known[viewer.viewer_id]
+                viewer.cut()
+
+    def __len__(self) -> int:
+        """Return how many are remembered."""
+        return len(self._known)
