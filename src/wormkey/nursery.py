@@ -20,7 +20,7 @@ import itertools
 import logging
 import signal
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -39,6 +39,7 @@ from wormkey.registry import Registry
 from wormkey.routes.local import LocalRoutes
 from wormkey.routing import PublicUrl
 from wormkey.scopes import Drain
+from wormkey.statefolder import STORE_FILE, lock_state_folder
 from wormkey.store.memory import MemoryStore
 from wormkey.transport import serve_connections
 
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-STORE_FILE: Final = "wormkeyd.sqlite3"
 REAP_S: Final = 1.0  # expiry is kept to the second
 SWEEPS_EVERY: Final = 60  # reaps; ended sessions are deleted once a minute
 
@@ -94,10 +94,18 @@ async def serve(
     Raises:
         OSError: an address cannot be listened at.
         ConfigError: the settings do not fit together.
-        StoreError: the store cannot be opened.
+        StoreError: the store cannot be opened, or another daemon has the state folder.
 
     Cancellation: everything is cut, nothing drained.
     """
+    # A throw-away daemon in open mode leaves nothing in the folder, so many may share it.
+    shared = settings.store == "memory" and settings.access == "open"
+    lock = nullcontext() if shared else lock_state_folder(settings.state_dir)
+    with lock:  # before the store: a newer daemon must not migrate a file that is in use
+        await _serve(settings, task_status)
+
+
+async def _serve(settings: Settings, task_status: trio.TaskStatus[Running]) -> None:
     async with open_store(settings) as store:
         control = await open_listeners(settings.control, user_timeout_s=settings.close_timeout_s)
         try:

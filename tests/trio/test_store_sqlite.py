@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
+from tests.support.process import SOURCE
 from tests.support.stored import HOUR, NOW, session, trace
 from wormkey.errors import StoreError
 from wormkey.store import Batch
@@ -172,6 +173,7 @@ async def test_killed_writer_loses_nothing_acknowledged(tmp_path: Path) -> None:
         writer = await trio.lowlevel.open_process(
             [sys.executable, "-c", WRITER, str(path), f"run{run}"],
             stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(SOURCE)},
         )
         assert writer.stdout is not None
         output = b""
