@@ -45,6 +45,8 @@ NO_LIMITS = frozenset(
         "registry.PASSWORD_BYTES",
         "session.MIN_NAME_LENGTH",
         "session.SLUG_RANDOM_BYTES",
+        "viewers.ID_BYTES",
+        "viewers.KEY_BYTES",
         "wire.HEADER_BYTES",
         "wire0.HEADER_BYTES0",
     }
