@@ -16,7 +16,7 @@ from tests.support.process import SOURCE
 from tests.support.stored import HOUR, NOW, session, trace
 from wormkey.errors import StoreError
 from wormkey.store import Batch
-from wormkey.store.sqlite import DELETE_BATCH, open_sqlite
+from wormkey.store.sqlite import DELETE_BATCH, SPARE_PAGES, open_sqlite
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,6 +80,19 @@ async def test_deletion_goes_in_batches(tmp_path: Path) -> None:
     connection.close()
     assert await store.delete_ended(NOW + 2 * HOUR) == count
     await store.aclose()
+
+
+async def test_file_shrinks_after_a_flood(tmp_path: Path) -> None:
+    """What a flood of sessions took is given back to the disk, all but a small reserve."""
+    store = await open_sqlite(tmp_path / "store.sqlite3")
+    padding = "p" * 4_000
+    for number in range(2_000):
+        await store.put_session(session(number, username=padding))
+    flood_bytes = store.path.stat().st_size
+    await store.delete_ended(NOW + 2 * HOUR)
+    await store.aclose()
+    assert flood_bytes > (SPARE_PAGES + 50) * 4096  # by the log's checkpoints; the rest is in the log
+    assert store.path.stat().st_size < (SPARE_PAGES + 50) * 4096
 
 
 async def test_damaged_file_is_refused(tmp_path: Path) -> None:

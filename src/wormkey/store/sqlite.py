@@ -38,6 +38,7 @@ T = TypeVar("T")
 BUSY_TIMEOUT_S: Final = 5.0  # another process's write takes milliseconds
 CLOSE_TIMEOUT_S: Final = 10.0
 DELETE_BATCH: Final = 1_000  # sessions; others get their turn between two batches
+SPARE_PAGES: Final = 1_024  # 4 MiB kept for what comes next, so that the file does not breathe
 
 
 def _unobserved(operation: str, seconds: float) -> None:
@@ -151,7 +152,10 @@ class SqliteStore:
             count = await self._execute("delete_ended", sql.DELETE_ENDED, parameters)
             total += count
             if count < DELETE_BATCH:
-                return total
+                break
+        if total:
+            await self._call("shrink", _shrink)
+        return total
 
     async def add_access_token(
         self, name: str, digest: bytes, created_at: datetime, *, audit: AuditRecord | None = None
@@ -263,6 +267,13 @@ class SqliteStore:
             await trio.to_thread.run_sync(close, limiter=self._limiter)
 
 
+def _shrink(connection: sqlite3.Connection) -> None:
+    """Give pages back that no row uses, all but a few; files of before auto_vacuum keep theirs."""
+    free: int = connection.execute("PRAGMA freelist_count").fetchone()[0]
+    if free > SPARE_PAGES:
+        connection.execute(f"PRAGMA incremental_vacuum({free - SPARE_PAGES})").fetchall()
+
+
 def _trace(connection: sqlite3.Connection, audit: AuditRecord | None) -> None:
     if audit is not None:
         connection.execute(sql.ADD_AUDIT, sql.audit_row(audit))
@@ -300,6 +311,7 @@ def _open(path: Path) -> sqlite3.Connection:
         )
         try:
             connection.execute("PRAGMA trusted_schema = OFF")
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts in new files only
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA journal_size_limit = 4194304")  # 4 MiB
