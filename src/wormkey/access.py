@@ -19,6 +19,7 @@ from wormkey.audit import DAEMON, OPERATOR, Actor, AuditEvent
 from wormkey.config import Settings
 from wormkey.errors import ConfigError, StoreError
 from wormkey.session import digest_of
+from wormkey.statefolder import LOCAL_TOKEN_FILE
 from wormkey.store import Store, TokenNameTakenError, write_private
 from wormkey.trail import Trail
 
@@ -26,18 +27,25 @@ log = logging.getLogger(__name__)
 
 TOKEN_BYTES: Final = 32  # 256 bits; the promise is 192
 FIRST_TOKEN_NAME: Final = "first"  # noqa: S105 - a name
-LOCAL_TOKEN_FILE: Final = "local-token"  # noqa: S105 - a file name
 _TOKEN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}\Z")
+
+
+def _nowhere(digest: bytes, used_at: datetime) -> None:
+    """Keep nothing."""
 
 
 @define(eq=False)
 class Access:
-    """The access tokens of one store. ``now`` is the wall clock, aware UTC."""
+    """The access tokens of one store. ``now`` is the wall clock, aware UTC.
+
+    ``used`` keeps by its digest when a token was used last; it returns at once and never fails.
+    """
 
     store: Store
     now: Callable[[], datetime]
     settings: Settings
     trail: Trail = field(default=Factory(lambda self: Trail(self.now), takes_self=True))
+    used: Callable[[bytes, datetime], None] = _nowhere
 
     async def add(self, name: str, by: Actor = OPERATOR) -> str:
         """Make an access token and return its text, the only time it exists as text.
@@ -85,10 +93,7 @@ class Access:
         # secret of 256 bits.
         name = await self.store.find_access_token(digest)
         if name is not None:
-            try:
-                await self.store.touch_access_token(digest, self.now())
-            except StoreError as error:
-                log.warning("last use of a token not noted", extra={"error": str(error)})
+            self.used(digest, self.now())
         return name
 
     async def ensure_first(self) -> str | None:

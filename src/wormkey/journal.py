@@ -95,6 +95,11 @@ class Journal:
         if self.audit_log is not None:
             await self.audit_log.flush()
 
+    def close(self) -> None:
+        """Let go of the audit log; what waits for it is lost, so flush before."""
+        if self.audit_log is not None:
+            self.audit_log.close()
+
     def _take(self) -> tuple[Batch, list[Meter]]:
         """Return what changed, and the meters whose sums it holds, with their marks lowered."""
         usage, metered = {}, []

@@ -12,6 +12,7 @@ from attrs import Factory, frozen
 
 from wormkey.access import Access
 from wormkey.config import Settings
+from wormkey.journal import Journal
 from wormkey.registry import Registry
 from wormkey.routes.local import LocalRoutes
 from wormkey.routing import PublicUrl
@@ -26,6 +27,7 @@ class Node:
     settings: Settings
     registry: Registry
     access: Access
+    journal: Journal
     routes: LocalRoutes
     public: PublicUrl
     edge_url: str

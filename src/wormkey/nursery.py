@@ -1,6 +1,7 @@
 """THE task tree of the daemon. Read this file first.
 
-    process nursery ─ signals ─ reaper ─ leavers ─ control plane (hypercorn, stops by trigger)
+    process nursery ─ signals ─ reaper ─ leavers ─ journal
+                    ├ control plane                hypercorn, stops by trigger
                     ├ accept loop                  ends when the drain begins
                     └ handler nursery              outlives accept; its deadline is the drain's
                         ├ viewer connection        one task, keep-alive loop
@@ -9,9 +10,9 @@
                             └ stream task          one per exchange; also ends with its viewer
 
 Drain, in this order: accept nothing new; idle viewers and tunnels go; those under way finish, or
-are cut at the deadline; the control plane stops last, so that its health says "draining"; then the
-store. A second signal cancels everything. Storage and routing backends are chosen here and
-nowhere else.
+are cut at the deadline; the control plane stops last, so that its health says "draining"; then what
+is written behind is written, then the store closes. A second signal cancels everything. Storage and
+routing backends are chosen here and nowhere else.
 """
 
 from __future__ import annotations
@@ -29,9 +30,12 @@ from attrs import frozen
 
 from wormkey import __version__
 from wormkey.access import Access
+from wormkey.audit import DAEMON, AuditEvent
+from wormkey.auditlog import AuditLog
 from wormkey.control import serve_control
 from wormkey.errors import StoreError
 from wormkey.gateway import Gateway
+from wormkey.journal import Journal
 from wormkey.listeners import bound_port, listener_url, open_listeners
 from wormkey.node import Node
 from wormkey.notify import Notifier
@@ -41,6 +45,7 @@ from wormkey.routing import PublicUrl
 from wormkey.scopes import Drain
 from wormkey.statefolder import STORE_FILE, lock_state_folder
 from wormkey.store.memory import MemoryStore
+from wormkey.trail import Trail
 from wormkey.transport import serve_connections
 
 if TYPE_CHECKING:
@@ -115,7 +120,10 @@ async def _serve(settings: Settings, task_status: trio.TaskStatus[Running]) -> N
             raise
         try:
             node = await _assemble(settings, store, bound_port(gateway))
-            await _run(node, control, gateway, task_status)
+            try:
+                await _run(node, control, gateway, task_status)
+            finally:
+                await _write_the_rest(node)
         finally:
             _close(control)
             _close(gateway)
@@ -128,12 +136,16 @@ def _close(listeners: list[trio.SocketListener]) -> None:
 
 async def _assemble(settings: Settings, store: Store, gateway_port: int | None) -> Node:
     routes = LocalRoutes()
-    registry = Registry(store, routes, _now, settings)
+    audit_log = None if settings.audit_log is None else AuditLog(settings.audit_log)
+    journal = Journal(store, routes.meters, settings.audit_records, audit_log)
+    trail = Trail(_now, journal.publish, journal.behind)
+    registry = Registry(store, routes, _now, settings, trail)
     await registry.load()
     return Node(
         settings=settings,
         registry=registry,
-        access=Access(store, _now, settings),
+        access=Access(store, _now, settings, trail, journal.use_token),
+        journal=journal,
         routes=routes,
         public=PublicUrl.parse(settings.public_url_at(gateway_port)),
         edge_url=settings.edge_url_at(gateway_port),
@@ -141,6 +153,17 @@ async def _assemble(settings: Settings, store: Store, gateway_port: int | None) 
         drain=Drain(),
         version=__version__,
     )
+
+
+async def _write_the_rest(node: Node) -> None:
+    """Store what is still written behind.
+
+    Cancellation: shielded for ``close_timeout_s``, as the store's own end is.
+    """
+    node.journal.behind(node.registry.trail.record(AuditEvent.DAEMON_STOPPED, DAEMON))
+    with trio.move_on_after(node.settings.close_timeout_s, shield=True):
+        await node.journal.flush()
+    node.journal.close()
 
 
 def _now() -> datetime:
@@ -162,6 +185,7 @@ async def _run(
         process.start_soon(_watch_signals, drain, process.cancel_scope)
         process.start_soon(_reap, node)
         process.start_soon(viewers.run)
+        process.start_soon(node.journal.run)
         control_ended = trio.Event()
         await process.start(_control, node, control, stop_control, control_ended)
         async with trio.open_nursery() as handlers:
@@ -221,6 +245,9 @@ async def _announce(running: Running, notifier: Notifier) -> None:
         # Standard output, once: a log would keep the secret.
         sys.stdout.write(f"wormkey login {running.control_url} --token {token}\n")
         sys.stdout.flush()
+    node = running.node
+    trail = node.registry.trail
+    node.journal.behind(trail.record(AuditEvent.DAEMON_STARTED, DAEMON, version=node.version))
     extra = {"control": running.control_url, "gateway": running.gateway_url}
     logger.info("ready", extra=extra)
     notifier.ready(f"control={running.control_url} gateway={running.gateway_url}")

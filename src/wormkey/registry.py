@@ -35,6 +35,7 @@ from wormkey.session import (
 )
 from wormkey.store import SlugTakenError, Store
 from wormkey.trail import Trail
+from wormkey.usage import Meter, Usage
 
 if TYPE_CHECKING:
     from wormkey.wishes import NewSession, PolicyChange
@@ -83,9 +84,11 @@ class Registry:
         """
         now = self.now()
         oldest = now - timedelta(seconds=ENDED_GRACE_S)
+        usage = await self.store.load_usage()
         for session in await self.store.load_sessions():
             if session.state(now) is SessionState.LIVE:
-                self.routes.add(session)
+                entry = self.routes.add(session)
+                entry.meter = Meter.resume(usage.get(session.session_id, Usage()))
             elif session.ended_at > oldest:
                 self.routes.add_ended(session)
         return len(self.routes)

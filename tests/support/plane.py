@@ -98,6 +98,7 @@ async def open_plane(tmp_path: Path, **settings: Any) -> AsyncIterator[Plane]:
         settings=daemon.settings,
         registry=daemon.registry,
         access=daemon.access,
+        journal=daemon.journal,
         routes=daemon.routes,
         public=PublicUrl.parse(PUBLIC),
         edge_url=EDGE,

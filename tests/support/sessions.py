@@ -13,9 +13,11 @@ from wormkey.access import Access
 from wormkey.audit import Actor
 from wormkey.config import Settings
 from wormkey.errors import AdmissionError, ErrorCode, TunnelError
+from wormkey.journal import Journal
 from wormkey.registry import Created, Registry
 from wormkey.routes.local import LocalRoutes
 from wormkey.store.memory import MemoryStore
+from wormkey.trail import Trail
 from wormkey.wishes import NewSession
 
 if TYPE_CHECKING:
@@ -82,12 +84,15 @@ class Daemon:
     clock: Clock = field(factory=Clock)
     store: MemoryStore = field(factory=MemoryStore)
     routes: LocalRoutes = field(factory=LocalRoutes)
+    journal: Journal = field(init=False)
     registry: Registry = field(init=False)
     access: Access = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.registry = Registry(self.store, self.routes, self.clock, self.settings)
-        self.access = Access(self.store, self.clock, self.settings)
+        self.journal = Journal(self.store, self.routes.meters, self.settings.audit_records)
+        trail = Trail(self.clock, self.journal.publish, self.journal.behind)
+        self.registry = Registry(self.store, self.routes, self.clock, self.settings, trail)
+        self.access = Access(self.store, self.clock, self.settings, trail, self.journal.use_token)
 
     async def create(self, created_by: str = "token:a", **wish: Any) -> Created:
         """Make a session of an hour."""

@@ -15,6 +15,7 @@ from attrs import define, field
 
 from wormkey.routes import Upstream
 from wormkey.session import Session
+from wormkey.usage import Meter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +31,7 @@ class Entry:
     upstream: Upstream | None = None
     ended: bool = False
     waiting: int = 0  # requests held for a client that is away; the gateway bounds them
+    meter: Meter = field(factory=Meter)
     _changed: trio.Event = field(factory=trio.Event)
 
     async def wait_upstream(self, timeout_s: float) -> Upstream | None:
@@ -172,6 +174,11 @@ class LocalRoutes:
     def ended_entries(self) -> Iterator[Entry]:
         """Return the tombstones, oldest end first as far as this process saw them, over a copy."""
         return iter(list(self._ended.values()))
+
+    def meters(self) -> Iterator[tuple[str, Meter]]:
+        """Yield each session's id and meter, ended ones too: their last sums may not be stored."""
+        for entry in self._entries.values():
+            yield entry.session.session_id, entry.meter
 
     def __len__(self) -> int:
         """Return how many live sessions there are."""

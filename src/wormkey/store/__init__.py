@@ -125,10 +125,6 @@ class Store(Protocol):
         """Return the name of the token with this digest."""
         ...
 
-    async def touch_access_token(self, digest: bytes, used_at: datetime) -> None:
-        """Note when a token was used last; may be lost in a crash."""
-        ...
-
     async def write_behind(self, batch: Batch) -> None:
         """Write a batch, whole or not at all; durable on return."""
         ...

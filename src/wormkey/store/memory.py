@@ -115,19 +115,15 @@ class MemoryStore:
         token = self._tokens.get(digest)
         return None if token is None else token.name
 
-    async def touch_access_token(self, digest: bytes, used_at: datetime) -> None:
-        """Note when a token was used last."""
-        token = self._tokens.get(digest)
-        if token is not None:
-            self._tokens[digest] = evolve(token, last_used_at=used_at)
-
     async def write_behind(self, batch: Batch) -> None:
         """Take the newest values and the loose traces."""
         for session_id, usage in batch.usage.items():
             if session_id in self._sessions:
                 self._usage[session_id] = usage
         for digest, used_at in batch.token_uses.items():
-            await self.touch_access_token(digest, used_at)
+            token = self._tokens.get(digest)
+            if token is not None:
+                self._tokens[digest] = evolve(token, last_used_at=used_at)
         self._audit.extend(batch.audit)
 
     async def load_usage(self) -> Mapping[str, Usage]:

@@ -205,11 +205,6 @@ class SqliteStore:
 
         return await self._call("find_access_token", read)
 
-    async def touch_access_token(self, digest: bytes, used_at: datetime) -> None:
-        """Note when a token was used last."""
-        parameters = (sql.to_microseconds(used_at), digest)
-        await self._execute("touch_access_token", sql.USE_TOKEN, parameters)
-
     async def write_behind(self, batch: Batch) -> None:
         """Write the newest values and the loose traces in one transaction."""
         usage = [sql.usage_row(key, value) for key, value in batch.usage.items()]
@@ -271,7 +266,8 @@ def _shrink(connection: sqlite3.Connection) -> None:
     """Give pages back that no row uses, all but a few; files of before auto_vacuum keep theirs."""
     free: int = connection.execute("PRAGMA freelist_count").fetchone()[0]
     if free > SPARE_PAGES:
-        connection.execute(f"PRAGMA incremental_vacuum({free - SPARE_PAGES})").fetchall()
+        # execute() takes one step of it, which is one page.
+        connection.executescript(f"PRAGMA incremental_vacuum({free - SPARE_PAGES})")
 
 
 def _trace(connection: sqlite3.Connection, audit: AuditRecord | None) -> None:
