@@ -87,13 +87,16 @@ class SqliteStore:
         return await self._call(operation, change)
 
     async def load_sessions(self) -> Sequence[Session]:
-        """Return every session that is kept, ended ones too."""
-        return await self._call(
-            "load_sessions",
-            lambda connection: [
-                sql.session_of(row) for row in connection.execute(sql.LOAD_SESSIONS)
-            ],
-        )
+        """Return every session that is kept, ended ones too, from a file that is sound."""
+
+        def load(connection: sqlite3.Connection) -> list[Session]:
+            # A daemon loads once, at its start: the time to find damage, not a week later.
+            verdict: str = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if verdict != "ok":
+                raise StoreError(f"{self.path}: {_REMEDIES['SQLITE_CORRUPT']} ({verdict})")
+            return [sql.session_of(row) for row in connection.execute(sql.LOAD_SESSIONS)]
+
+        return await self._call("load_sessions", load)
 
     async def put_session(
         self, session: Session, *, replacing: str | None = None, audit: AuditRecord | None = None
@@ -294,6 +297,7 @@ def _open(path: Path) -> sqlite3.Connection:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             os.fchmod(handle, 0o600)
+            new = os.fstat(handle).st_size == 0
         finally:
             os.close(handle)
     except OSError as error:
@@ -307,7 +311,8 @@ def _open(path: Path) -> sqlite3.Connection:
         )
         try:
             connection.execute("PRAGMA trusted_schema = OFF")
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts in new files only
+            if new:  # an old file would be written to, and its mode stay as it is
+                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA journal_size_limit = 4194304")  # 4 MiB
