@@ -1,0 +1,111 @@
+"""A daemon that is killed or restarted under two hundred tunnels: every one of them comes back.
+
+WORMKEY_TUNNELS says how many. The times are printed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+
+from tests.support.origin import saying, start_origin
+from tests.support.process import Daemon, running_daemon
+from tests.support.viewer import open_viewer
+from tests.support.world import Connected, RunningClient, call
+from wormkey.client import Client, ClientSettings
+from wormkey.target import parse_target
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TUNNELS = int(os.environ.get("WORMKEY_TUNNELS", "200"))
+MAX_RESUME_S = 15.0
+CREATORS = 8
+
+
+async def create_sessions(daemon: Daemon) -> list[dict[str, Any]]:
+    """Make TUNNELS sessions."""
+    made: list[dict[str, Any]] = []
+    left = iter(range(TUNNELS))
+
+    async def create_some() -> None:
+        for _ in left:
+            status, session = await call(daemon.control, "POST", "/sessions", body={"port": 1})
+            assert status == 201
+            made.append(session)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(CREATORS):
+            nursery.start_soon(create_some)
+    return made
+
+
+def start_client(
+    nursery: trio.Nursery, session: dict[str, Any], daemon: Daemon, origin_port: int
+) -> RunningClient:
+    """Start a client as `wormkey expose` runs it."""
+    events: list[RunningClient] = []
+    client = Client(
+        settings=ClientSettings(),
+        edge_url=f"ws://127.0.0.1:{daemon.gateway[1]}",
+        token=session["sessionToken"],
+        target=parse_target(str(origin_port)),
+        on_event=lambda event: events[0].take(event),
+    )
+    running = RunningClient(client)
+    events.append(running)
+    nursery.start_soon(running.run)
+    return running
+
+
+async def answers(daemon: Daemon, session: dict[str, Any]) -> bool:
+    """Tell whether the session's URL leads to the app."""
+    host = f"{session['slug']}.localhost:{daemon.gateway[1]}".encode()
+    viewer = await open_viewer(*daemon.gateway, host)
+    answer = await viewer.exchange(b"/")
+    await viewer.aclose()
+    return answer.status == 200 and answer.data == b"hello"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "restarted"])
+async def test_every_tunnel_resumes(tmp_path: Path, number: signal.Signals) -> None:
+    """Each client has its tunnel and its URL again within MAX_RESUME_S of the new start."""
+    resumed_s: list[float] = []
+    with trio.fail_after(120):
+        async with trio.open_nursery() as nursery:
+            origin = await start_origin(nursery, saying())
+            async with running_daemon(tmp_path) as daemon:
+                sessions = await create_sessions(daemon)
+                clients = [
+                    start_client(nursery, session, daemon, origin.port) for session in sessions
+                ]
+                for client in clients:
+                    await client.wait(Connected)
+                await daemon.process.end(number)
+            begun = trio.current_time()
+            addresses = (
+                *("--control", f"127.0.0.1:{daemon.control[1]}"),
+                *("--gateway", f"127.0.0.1:{daemon.gateway[1]}"),
+            )
+            async with running_daemon(tmp_path, *addresses) as daemon:
+
+                async def resume(client: RunningClient, session: dict[str, Any]) -> None:
+                    await client.wait(Connected, 2)
+                    assert await answers(daemon, session)
+                    resumed_s.append(trio.current_time() - begun)
+
+                async with trio.open_nursery() as resuming:
+                    for client, session in zip(clients, sessions, strict=True):
+                        resuming.start_soon(resume, client, session)
+                assert not any(client.ended.is_set() for client in clients)
+                nursery.cancel_scope.cancel(reason="the test is over")
+    resumed_s.sort()
+    median_s, last_s = resumed_s[len(resumed_s) // 2], resumed_s[-1]
+    print(f"{len(resumed_s)} of {TUNNELS} resumed: median {median_s:.1f} s, last {last_s:.1f} s")
+    assert len(resumed_s) == TUNNELS
+    assert last_s < MAX_RESUME_S
