@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from wormkey import fields
+from wormkey import fields, throttle
 from wormkey.errors import AdmissionError, ErrorCode, TunnelError
 from wormkey.frames import SUBPROTOCOL
 from wormkey.handshake import accept
 from wormkey.inbox import MuxLimits
 from wormkey.transport import ReplayStream
-from wormkey.tunnel import Tunnel, TunnelTimings
+from wormkey.tunnel import TunnelTimings
 
 if TYPE_CHECKING:
     from wormkey.config import Settings
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from wormkey.http1_viewer import ViewerConnection
     from wormkey.node import Node
     from wormkey.session import Session
+    from wormkey.tunnel import Tunnel
 
 logger = logging.getLogger(__name__)
 
@@ -32,16 +33,15 @@ RETRY_AFTER_S = 2
 
 
 async def admit_tunnel(
-    node: Node,
-    tunnels: set[Tunnel],
-    viewer: ViewerConnection,
-    request: ViewerRequest,
+    node: Node, viewer: ViewerConnection, request: ViewerRequest, address: str
 ) -> None:
-    """Open a client's tunnel and run it to its end, as a member of ``tunnels``.
+    """Open a client's tunnel and run it to its end, as one of the node's tunnels.
+
+    ``address`` is the client's, as far as trusted proxies vouch for it.
 
     Raises:
-        AdmissionError: 400 no WebSocket handshake; 401 a wrong token; 410 the session is over;
-            503 the server drains.
+        AdmissionError: 400 no WebSocket handshake; 401 a wrong token, 429 after too many of them;
+            410 the session is over; 503 the server drains.
 
     Cancellation: ends the tunnel; the transport is closed.
     """
@@ -51,7 +51,7 @@ async def admit_tunnel(
     if node.drain.draining:
         retry = ((b"Retry-After", str(RETRY_AFTER_S).encode()),)
         raise AdmissionError(503, "draining", "The server is shutting down.", fields=retry)
-    session = node.registry.authenticate_tunnel(_bearer(request))
+    session = _authenticate(node, request, address)
     stream, early = viewer.detach()
     version = 1 if _offers_v1(request) else 0
     try:
@@ -61,14 +61,30 @@ async def admit_tunnel(
             limits=mux_limits(node.settings, node.version),
             timings=tunnel_timings(node.settings),
             remaining_s=lambda: session.remaining_s(node.now()),
-            serve=lambda tunnel: _serve(node, tunnels, session, tunnel),
+            serve=lambda tunnel: _serve(node, session, tunnel),
         )
     except TunnelError as error:
         extra = {"session": session.session_id, "reason": str(error), "version": version}
         logger.info("tunnel closed", extra=extra)
 
 
-async def _serve(node: Node, tunnels: set[Tunnel], session: Session, tunnel: Tunnel) -> None:
+def _authenticate(node: Node, request: ViewerRequest, address: str) -> Session:
+    """Return the session that the request's token opens, counting wrong ones.
+
+    The right token passes at any rate: it cannot be guessed, and colleagues share an address.
+    """
+    token = _bearer(request)
+    try:
+        return node.registry.authenticate_tunnel(token)
+    except AdmissionError as error:
+        if error.status == 401 and token is not None:
+            node.metrics.failed_authentications["tunnel"] += 1
+            sentence = "Too many wrong tokens came from your address"
+            throttle.take(node.throttles.failures, address, trio.current_time(), sentence)
+        raise
+
+
+async def _serve(node: Node, session: Session, tunnel: Tunnel) -> None:
     entry = node.routes.find(session.slug)
     if entry is None or entry.ended or entry.session.session_id != session.session_id:
         tunnel.close(ErrorCode.SESSION_CLOSED, "the session is over")
@@ -79,13 +95,16 @@ async def _serve(node: Node, tunnels: set[Tunnel], session: Session, tunnel: Tun
     old = entry.attach(tunnel)
     if old is not None:
         old.close(ErrorCode.REPLACED, "another client of this session took over")
-    tunnels.add(tunnel)
+    node.tunnels.add(tunnel)
+    node.metrics.tunnels_opened[str(tunnel.version)] += 1
+    node.metrics.reconnects += entry.tunnels > 1
+    tunnel.on_round_trip = node.metrics.round_trip.observe
     extra = {"session": session.session_id, "slug": session.slug, "version": tunnel.version}
     logger.info("tunnel opened", extra=extra)
     try:
         await trio.sleep_forever()
     finally:
-        tunnels.discard(tunnel)
+        node.tunnels.discard(tunnel)
         entry.detach(tunnel)
 
 

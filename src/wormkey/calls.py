@@ -45,6 +45,15 @@ class Api:
         self._check_draining()
         return PlainTextResponse("ok")
 
+    async def metrics(self, request: Request) -> Response:
+        """Show the figures of the daemon to who may create sessions."""
+        await door.admit_caller(self.node, request)
+        # Lazy: prometheus_client takes 20 ms and 1 MB that a daemon nobody scrapes does not need.
+        from wormkey.exposition import expose  # noqa: PLC0415
+
+        text, content_type = expose(self.node)
+        return Response(text, media_type=content_type)
+
     async def access(self, request: Request) -> Response:
         """Tell whether the token presented may create sessions: what ``wormkey login`` asks."""
         caller = await door.admit_caller(self.node, request)

@@ -139,7 +139,7 @@ class _Adopted:
 def make_app(node: Node) -> Starlette:
     """Return the ASGI app of the API."""
     api = Api(node)
-    middleware = [Middleware(Guard)]
+    middleware = [Middleware(Guard, metrics=node.metrics)]
     if node.settings.cors_origins:
         middleware.append(
             Middleware(
@@ -155,6 +155,7 @@ def make_app(node: Node) -> Starlette:
             Route("/", api.alive),
             Route("/health", api.health),
             Route("/ready", api.ready),
+            Route("/metrics", api.metrics),
             Route("/access", api.access),
             Route("/sessions", api.create, methods=["POST"]),
             Route("/sessions/by-slug/{slug}", api.read_public),

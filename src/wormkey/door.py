@@ -7,16 +7,15 @@ only the wrong ones are counted.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, TypeVar
 
 import trio
 from attrs import frozen
 
-from wormkey import forwarded
+from wormkey import forwarded, throttle
 from wormkey.errors import AdmissionError
 from wormkey.guard import bearer_of
-from wormkey.throttle import address_key
+from wormkey.throttle import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,10 +23,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from wormkey.node import Node
-    from wormkey.throttle import Throttle
 
 T = TypeVar("T")
-LOOPBACK = "loopback"
 
 
 @frozen(kw_only=True)
@@ -73,13 +70,11 @@ async def admit_caller(node: Node, request: Request) -> Caller:
     if node.settings.access == "token":
         bearer = bearer_of(request.headers)
         if bearer is not None:  # before the store is asked: a flood of guesses costs it nothing
-            _refuse(
-                node.throttles.failures, address, "too many wrong tokens came from your address"
-            )
+            _check_failures(node, address)
         name = await node.access.check(bearer)
         if name is None:
             if bearer is not None:
-                node.throttles.failures.count(address_key(address), trio.current_time())
+                _count_failure(node, address, "access")
             raise AdmissionError(
                 401,
                 "access_token_required",
@@ -106,18 +101,18 @@ def admit_creation(node: Node, caller: Caller) -> None:
         return
     settings = node.settings
     if node.routes.live_of(caller.principal) >= settings.max_live_sessions:
-        raise too_many(
+        raise throttle.too_many(
             f"you have {settings.max_live_sessions} live sessions, as many as one may have here; "
             "close one first",
             60.0,
         )
     now = trio.current_time()
-    rates = [(node.throttles.creations, address_key(caller.address))]
+    rates = [(node.throttles.creations, throttle.address_key(caller.address))]
     if caller.token_name is not None:
         rates.append((node.throttles.token_creations, caller.token_name))
-    wait_s = max(rate.wait_s(key, now) for rate, key in rates)
+    wait_s = max(rate.ask(key, now) for rate, key in rates)
     if wait_s:
-        raise too_many("too many sessions were created in the last minute", wait_s)
+        raise throttle.too_many("too many sessions were created in the last minute", wait_s)
     for rate, key in rates:
         rate.count(key, now)
 
@@ -130,13 +125,23 @@ def authenticated(node: Node, request: Request, check: Callable[[bytes | None], 
     """
     address, bearer = address_of(node, request), bearer_of(request.headers)
     if bearer is not None:
-        _refuse(node.throttles.failures, address, "too many wrong tokens came from your address")
+        _check_failures(node, address)
     try:
         return check(bearer)
     except AdmissionError as error:
         if bearer is not None and error.status in (401, 404):
-            node.throttles.failures.count(address_key(address), trio.current_time())
+            _count_failure(node, address, "session")
         raise
+
+
+def _check_failures(node: Node, address: str) -> None:
+    sentence = "too many wrong tokens came from your address"
+    throttle.check(node.throttles.failures, address, trio.current_time(), sentence)
+
+
+def _count_failure(node: Node, address: str, what: str) -> None:
+    node.throttles.failures.count(throttle.address_key(address), trio.current_time())
+    node.metrics.failed_authentications[what] += 1
 
 
 def count_miss(node: Node, address: str) -> None:
@@ -145,26 +150,5 @@ def count_miss(node: Node, address: str) -> None:
     Raises:
         AdmissionError: 429 when the address asked for too many in the last minute.
     """
-    _take(node.throttles.misses, address, "too many names that nobody has were asked for")
-
-
-def _take(rate: Throttle, address: str, sentence: str) -> None:
-    wait_s = rate.take(address_key(address), trio.current_time())
-    if wait_s:
-        raise too_many(sentence, wait_s)
-
-
-def _refuse(rate: Throttle, address: str, sentence: str) -> None:
-    wait_s = rate.wait_s(address_key(address), trio.current_time())
-    if wait_s:
-        raise too_many(sentence, wait_s)
-
-
-def too_many(sentence: str, wait_s: float) -> AdmissionError:
-    """Return a 429 that says when to come again, in whole seconds (RFC 9110 §10.2.3)."""
-    return AdmissionError(
-        429,
-        "too_many_requests",
-        f"{sentence}; try again in {math.ceil(wait_s)} s",
-        fields=((b"Retry-After", str(math.ceil(wait_s)).encode("ascii")),),
-    )
+    sentence = "too many names that nobody has were asked for"
+    throttle.take(node.throttles.misses, address, trio.current_time(), sentence)

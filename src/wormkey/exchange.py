@@ -22,6 +22,7 @@ from wormkey.grammar import check_tunnel_response
 from wormkey.http1 import READ_BYTES, ViewerRequest
 from wormkey.http1_viewer import ViewerConnection
 from wormkey.scopes import Child, Drain, alongside, together
+from wormkey.tally import Tally
 from wormkey.transport import (
     half_close,
     receive,
@@ -48,8 +49,8 @@ class Exchange:
     facts: ViewerFacts
     settings: Settings
     drain: Drain
+    tally: Tally
     extra: Fields = ()
-    upgraded: bool = False
     aborted: bool = False
     tries: int = 0
     on_upgrade: Callable[[], None] = lambda: None
@@ -101,6 +102,7 @@ class Exchange:
             return
         self._limit_s = limit_s
         self._touched_at = now
+        self.tally.seen()
         self._child.scope.deadline = now + limit_s
 
     async def _carry(self, tunnel: Tunnel) -> None:
@@ -129,6 +131,7 @@ class Exchange:
                 data = await self.viewer.receive_content()
                 self._touch(self._limit_s)
                 if data:
+                    self.tally.received(len(data))
                     await stream.send(data)
             trailers = fields.strip_trailers(self.viewer.trailers)
             if trailers:
@@ -147,10 +150,11 @@ class Exchange:
             return
         if self.head.upgrade:
             await stream.send(b"", end_stream=True)  # the app declined: nothing will follow
-        viewer = self.viewer
+        viewer, tally = self.viewer, self.tally
         answer = evolve(head, fields=head.fields + self.extra)
         # RFC 9112 §9.6: an answer that may come before its request is read announces the close.
         viewer.write_head(answer, close=self.drain.draining or not viewer.content_finished)
+        tally.answered(head.status, trio.current_time())
         taken = 0
         trailers: Fields = ()
         while not stream.ended:
@@ -158,6 +162,7 @@ class Exchange:
                 self._touch(idle_s)
                 await viewer.flush()
                 stream.release(taken)
+                tally.sent(taken)
                 taken = 0
             frame = await stream.receive()
             if isinstance(frame, Data):
@@ -170,6 +175,7 @@ class Exchange:
             self._touch(idle_s)
         await viewer.flush()
         stream.release(taken)
+        tally.sent(taken)
 
     async def _final_head(self, stream: TunnelStream) -> ResponseHead:
         """Pass interim heads on as they come; return the final one, as the viewer may see it."""
@@ -193,9 +199,10 @@ class Exchange:
         if not self.head.upgrade:
             raise StreamError(ErrorCode.PROTOCOL_ERROR, "a 101 that nobody asked for")
         self.viewer.write_head(head)
+        self.tally.answered(head.status, trio.current_time())
         await self.viewer.flush()
         raw, early = self.viewer.detach()
-        self.upgraded = True
+        self.tally.upgraded = True
         self.on_upgrade()
         try:
             await together(
@@ -210,6 +217,7 @@ class Exchange:
         data = early or await receive(raw, READ_BYTES)
         while data:
             self._touch(self._limit_s)
+            self.tally.received(len(data))
             await stream.send(data)
             data = await receive(raw, READ_BYTES)
         await stream.send(b"", end_stream=True)
@@ -221,6 +229,7 @@ class Exchange:
             if isinstance(frame, Data) and frame.data:
                 await send_with_progress(raw, frame.data, self.settings.write_idle_timeout_s)
                 stream.release(len(frame.data))
+                self.tally.sent(len(frame.data))
         await half_close(raw)
 
     async def abort(self) -> None:
@@ -229,7 +238,7 @@ class Exchange:
         Cancellation: the connection is closed all the same.
         """
         self.aborted = True
-        if self.upgraded:
+        if self.tally.upgraded:
             await reset_connection(self.viewer.stream)
         else:
             await self.viewer.truncate()

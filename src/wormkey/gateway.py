@@ -1,59 +1,61 @@
 """The gateway, :3002: viewers' connections, the way to their tunnels, and the tunnels' admission.
 
 For each request: read and check the head (http1_viewer), resolve where it goes (routing, the only
-place that reads Host, path and cookie), ask the policy, find the tunnel, run the exchange as a
-child of that tunnel (exchange.py). What fails before an answer's head becomes a page of the
-gateway's own; what fails after it cuts the connection. A handler's error ends its connection and
-nothing else.
+place that reads Host, path and cookie), ask who may enter (entrance.py), find the tunnel, run the
+exchange as a child of that tunnel (exchange.py). What fails before an answer's head becomes an
+answer of the gateway's own (answers.py); what fails after it cuts the connection. A handler's
+error ends its connection and nothing else. Each request but a tunnel's has one Tally.
 """
 
 from __future__ import annotations
 
 import logging
-import secrets
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, cast
 
 import trio
-from attrs import define, evolve, field, frozen
+from attrs import Factory, define, evolve, field, frozen
 
-from wormkey import fields, pages, policy, routing
+from wormkey import fields, routing
 from wormkey.admission import admit_tunnel
+from wormkey.answers import Answers
+from wormkey.entrance import Caller, admit_viewer
 from wormkey.errors import AdmissionError, ErrorCode, StreamError, TunnelError
 from wormkey.exchange import Exchange, refusal_of
 from wormkey.fields import ViewerFacts
-from wormkey.forwarded import is_trusted
-from wormkey.frames import Fields, RequestHead, ResponseHead
+from wormkey.frames import Fields, RequestHead
 from wormkey.http1 import Http1Limits, ViewerRequest
 from wormkey.http1_viewer import ViewerConnection
 from wormkey.leavers import Leavers
+from wormkey.metrics import VIEWER_LEFT
 from wormkey.node import Node
 from wormkey.registry import gone
 from wormkey.session import SessionState
+from wormkey.tally import Tally
 from wormkey.transport import peer_address
-from wormkey.tunnel import Tunnel
 
 if TYPE_CHECKING:
     from wormkey.routes.local import Entry
+    from wormkey.tunnel import Tunnel
 
 logger = logging.getLogger(__name__)
+access = logging.getLogger("wormkey.access")
 
 DRAIN_GRACE_S: Final = 0.5  # a connection that was accepted but has said nothing may still speak
 RETRIED: Final = frozenset({b"GET", b"HEAD"})  # sent again when a tunnel dies before an answer
 MAX_TRIES: Final = 3
 RETRY_AFTER_S: Final = 5
 
-REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
-
 _LEFT = (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError)
 
 
 @frozen
-class Caller:
-    """Who is at the other end of a connection: his address, and whether the operator trusts it."""
+class Visit:
+    """One request on its way: whose it is, and what is counted of it."""
 
-    peer: str
-    trusted: bool
+    viewer: ViewerConnection
+    request: ViewerRequest
+    caller: Caller
+    tally: Tally
 
 
 @define(eq=False)
@@ -61,7 +63,9 @@ class Gateway:
     """Serves viewers and tunnels; run() must run beside the connections."""
 
     node: Node
-    tunnels: set[Tunnel] = field(factory=set)
+    _answers: Answers = field(
+        init=False, default=Factory(lambda self: Answers(self.node), takes_self=True)
+    )
     _limits: Http1Limits = field(init=False)
     _leavers: Leavers = field(factory=Leavers)
     _idle: set[ViewerConnection] = field(factory=set)
@@ -98,9 +102,9 @@ class Gateway:
         for viewer in list(self._idle):
             if viewer.idle:  # who is in the middle of a head gets an answer to it
                 await viewer.aclose()
-        for tunnel in list(self.tunnels):
+        for tunnel in list(self.node.tunnels):
             tunnel.go_away("the server is shutting down")
-        for tunnel in list(self.tunnels):
+        for tunnel in list(self.node.tunnels):
             await tunnel.wait_idle()
             tunnel.close(ErrorCode.NO_ERROR, "the server is shutting down")
 
@@ -111,8 +115,7 @@ class Gateway:
         """
         viewer = ViewerConnection(stream, self._limits)
         try:
-            peer = peer_address(stream)
-            caller = Caller(peer, is_trusted(peer, self.node.settings.trusted_proxies))
+            caller = Caller.of(self.node, peer_address(stream))
             while await self._serve_request(viewer, caller):
                 pass
         except _LEFT:
@@ -129,29 +132,47 @@ class Gateway:
         try:
             request = await viewer.receive_request()
         except AdmissionError as error:
-            await self.answer_error(viewer, None, error)
+            tally = Tally(self.node.metrics, trio.current_time())
+            await self._answers.error(viewer, tally, None, error)
+            self._end(tally, None, caller)
             await viewer.lingering_close()
             return False
         finally:
             self._idle.discard(viewer)
         if request is None:
             return False
+        tally = Tally(self.node.metrics, trio.current_time())
         try:
-            if not await self._route(viewer, request, caller):
+            if not await self._route(Visit(viewer, request, caller, tally)):
                 return False
         except AdmissionError as error:
-            await self.answer_error(viewer, request, error)
+            await self._answers.error(viewer, tally, request, error)
+        except _LEFT:
+            tally.cut(VIEWER_LEFT)
+            raise
+        except BaseException:
+            tally.cut("draining" if self.node.drain.draining else "internal_error")
+            raise
+        finally:
+            self._end(tally, request, caller)
         if viewer.next_cycle() and not self._closing:
             return True
         await viewer.lingering_close()
         return False
 
+    def _end(self, tally: Tally, request: ViewerRequest | None, caller: Caller) -> None:
+        """Close the books on a request; the access log gets its record."""
+        tally.end()
+        if self.node.settings.access_log and not tally.of_tunnel:
+            head = None if request is None else request.head
+            viewer = caller.viewer_address(self.node, head)
+            access.info("exchange", extra=tally.record(viewer, head, trio.current_time()))
+
     # ── routing ───────────────────────────────────────────────────────────────────────────────
 
-    async def _route(
-        self, viewer: ViewerConnection, request: ViewerRequest, caller: Caller
-    ) -> bool:
+    async def _route(self, visit: Visit) -> bool:
         """Send a request where it belongs; false when the connection is not HTTP any more."""
+        viewer, request, caller, tally = visit.viewer, visit.request, visit.caller, visit.tally
         received = request.head.fields
         host = (fields.get(received, b"host") or [b""])[0]
         scheme = None
@@ -177,37 +198,33 @@ class Gateway:
                     trusted=caller.trusted,
                     shared_origin=route.by != "host",
                 )
-                return await self._proxy(viewer, request, route, facts)
+                return await self._proxy(visit, route, facts)
             case routing.Reserved(name="health"):
-                await self._answer_text(viewer, b"ok\n")
+                await self._answers.text(viewer, tally, b"ok\n")
             case routing.Reserved(name="tunnel"):
-                await admit_tunnel(self.node, self.tunnels, viewer, request)
+                tally.of_tunnel = True
+                address = caller.viewer_address(self.node, request.head)
+                await admit_tunnel(self.node, viewer, request, address)
                 return False
             case routing.Redirect(location):
-                await self._redirect(viewer, location)
+                await self._answers.redirect(viewer, tally, location)
             case routing.Misdirected():
                 raise AdmissionError(421, "misdirected", "This server does not serve that host.")
             case routing.Asterisk():
-                await self._send(viewer, ResponseHead(204, ((b"Allow", b"*"),)), b"")
+                await self._answers.options(viewer, tally)
             case routing.Home():
-                home, body = pages.render_home()
-                await self._send(viewer, ResponseHead(200, home), body)
+                await self._answers.home(viewer, tally)
             case _:
                 raise AdmissionError(404, "not_found", "There is nothing here.")
         return True
 
     # ── through a tunnel ──────────────────────────────────────────────────────────────────────
 
-    async def _proxy(
-        self,
-        viewer: ViewerConnection,
-        request: ViewerRequest,
-        route: routing.ToTunnel,
-        facts: ViewerFacts,
-    ) -> bool:
-        settings = self.node.settings
-        entry = await self._admit(request, route)
+    async def _proxy(self, visit: Visit, route: routing.ToTunnel, facts: ViewerFacts) -> bool:
+        node, viewer, request, tally = self.node, visit.viewer, visit.request, visit.tally
         received = request.head
+        entry = await admit_viewer(node, received, route, visit.caller)
+        tally.admit(entry.session, entry.meter, node.now)
         inbound = RequestHead(received.method, route.target, received.fields)
         head = fields.for_tunnel(inbound, facts)
         if entry.session.auth_mode != "none":  # the credentials are the gateway's, not the app's
@@ -217,8 +234,8 @@ class Gateway:
             head = evolve(head, upgrade=b"")  # RFC 9110 §7.8: a server may ignore the offer
         extra: Fields = ()
         if route.by == "path":
-            extra = ((b"Set-Cookie", routing.route_cookie(route.slug, self.node.public)),)
-        exchange = Exchange(viewer, request, head, facts, settings, self.node.drain, extra)
+            extra = ((b"Set-Cookie", routing.route_cookie(route.slug, node.public)),)
+        exchange = Exchange(viewer, request, head, facts, node.settings, node.drain, tally, extra)
         with trio.CancelScope() as scope:
             fd = self._leavers.watch(viewer.stream, scope)
             # Only upgraded connections half-close: after a 101 a FIN is not leaving.
@@ -227,7 +244,9 @@ class Gateway:
                 await self._run_exchange(exchange, entry)
             finally:
                 self._leavers.unwatch(fd, scope)
-        return not (scope.cancelled_caught or exchange.upgraded or exchange.aborted)
+        if scope.cancelled_caught:
+            tally.cut(VIEWER_LEFT)
+        return not (scope.cancelled_caught or tally.upgraded or exchange.aborted)
 
     async def _run_exchange(self, exchange: Exchange, entry: Entry) -> None:
         """Run an exchange to its end, again on a new tunnel where that is safe.
@@ -249,10 +268,12 @@ class Gateway:
                 failure = error
             if failure is None:
                 return
+            left = isinstance(failure, _LEFT)
             if exchange.viewer.response_started:
+                exchange.tally.cut(VIEWER_LEFT if left else refusal_of(failure).code)
                 await exchange.abort()
                 return
-            if isinstance(failure, _LEFT):
+            if left:
                 raise failure
             if entry.ended or entry.session.state(self.node.now()) is not SessionState.LIVE:
                 raise gone(entry.session) from failure
@@ -300,78 +321,3 @@ class Gateway:
             finally:
                 self._holds.discard(hold)
         return None
-
-    async def _admit(self, request: ViewerRequest, route: routing.ToTunnel) -> Entry:
-        """Return the session's entry if this request may use it now."""
-        node = self.node
-        entry = node.routes.find(route.slug)
-        if entry is None and route.by == "cookie":  # of a session long gone: the path names nobody
-            raise AdmissionError(404, "not_found", "There is nothing here.")
-        if entry is None:
-            raise AdmissionError(404, "unknown_session", "No tunnel has this name.")
-        session = entry.session
-        if entry.ended or session.state(node.now()) is not SessionState.LIVE:
-            raise gone(session)
-        credentials = fields.get(request.head.fields, b"authorization")
-        authorization = credentials[0] if len(credentials) == 1 else None
-        authenticated = session.auth_mode == "none" or await node.registry.passwords.check(
-            session, authorization
-        )
-        verdict = policy.admit(
-            session, target=route.target, authenticated=authenticated, active_viewers=0
-        )
-        match verdict:
-            case policy.Challenge():
-                raise AdmissionError(
-                    401,
-                    "credentials_required",
-                    "This page wants a user name and a password.",
-                    fields=(policy.challenge_field(session),),
-                )
-            case policy.Refuse(status, code, message):
-                raise AdmissionError(status, code, message)
-            case policy.Admit():
-                return entry
-
-    # ── answers of the gateway's own ──────────────────────────────────────────────────────────
-
-    async def answer_error(
-        self, viewer: ViewerConnection, request: ViewerRequest | None, error: AdmissionError
-    ) -> None:
-        """Send an error page, or JSON where the viewer prefers it; the connection may go on.
-
-        Cancellation: may leave a partial answer; the caller closes the connection.
-        """
-        accept = fields.get(request.head.fields, b"accept") if request else []
-        page_fields, body = pages.render(
-            status=error.status,
-            code=error.code,
-            message=str(error),
-            request_id=secrets.token_hex(8),
-            accept=b", ".join(accept),
-        )
-        head = ResponseHead(error.status, page_fields + error.fields)
-        logger.debug("refused", extra={"status": error.status, "code": error.code})
-        await self._send(viewer, head, body, close=request is None)
-
-    async def _answer_text(self, viewer: ViewerConnection, body: bytes) -> None:
-        text = (
-            (b"Content-Type", b"text/plain; charset=utf-8"),
-            (b"Content-Length", str(len(body)).encode()),
-            (b"Cache-Control", b"no-store"),
-        )
-        await self._send(viewer, ResponseHead(200, text), body)
-
-    async def _redirect(self, viewer: ViewerConnection, location: bytes) -> None:
-        moved = ((b"Location", location), (b"Content-Length", b"0"))
-        await self._send(viewer, ResponseHead(308, moved), b"")
-
-    async def _send(
-        self, viewer: ViewerConnection, head: ResponseHead, body: bytes, *, close: bool = False
-    ) -> None:
-        reason = REASONS.get(head.status, b"")
-        close = close or self.node.drain.draining or not viewer.content_finished
-        viewer.write_head(evolve(head, reason=reason), close=close)
-        viewer.write_content(body)
-        viewer.write_end()
-        await viewer.flush()

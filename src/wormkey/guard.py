@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from wormkey.errors import AdmissionError
+from wormkey.metrics import Metrics, status_class
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -133,6 +134,7 @@ class Guard:
     """
 
     app: ASGIApp
+    metrics: Metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -145,6 +147,7 @@ class Guard:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
+                self.metrics.control_requests[status_class(message["status"])] += 1
                 message["headers"] = [*message.get("headers", ()), *_SECURITY_FIELDS]
             await send(message)
 

@@ -101,7 +101,8 @@ def set_up_logging(log_format: str, log_level: str, stream: TextIO) -> logging.H
     """Send all records to ``stream``; a second call replaces what the first one set up.
 
     ``log_level`` (debug, info, warning, error) is the project's own; libraries are heard from
-    warning upwards, since their debug records quote what peers sent.
+    warning upwards, since their debug records quote what peers sent. The access log has a switch
+    of its own, so that no level silences it.
     """
     handler = logging.StreamHandler(stream)
     handler.set_name("wormkey")
@@ -112,6 +113,7 @@ def set_up_logging(log_format: str, log_level: str, stream: TextIO) -> logging.H
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
     logging.getLogger("wormkey").setLevel(log_level.upper())
+    logging.getLogger("wormkey.access").setLevel(logging.INFO)
     logging.raiseExceptions = False  # a closed stderr must not end a daemon, nor be told to it
     logging.captureWarnings(capture=True)
     return handler

@@ -13,11 +13,13 @@ from attrs import Factory, frozen
 from wormkey.access import Access
 from wormkey.config import Settings
 from wormkey.journal import Journal
+from wormkey.metrics import Metrics
 from wormkey.registry import Registry
 from wormkey.routes.local import LocalRoutes
 from wormkey.routing import PublicUrl
 from wormkey.scopes import Drain
 from wormkey.throttle import Throttles
+from wormkey.tunnel import Tunnel
 
 
 @frozen(kw_only=True)
@@ -34,4 +36,6 @@ class Node:
     now: Callable[[], datetime]
     drain: Drain
     version: str
+    metrics: Metrics = Factory(Metrics)
+    tunnels: set[Tunnel] = Factory(set)  # open ones, those that are going away too
     throttles: Throttles = Factory(lambda self: Throttles.of(self.settings), takes_self=True)

@@ -1,6 +1,6 @@
 """THE task tree of the daemon. Read this file first.
 
-    process nursery ─ signals ─ reaper ─ leavers ─ journal
+    process nursery ─ signals ─ reaper ─ lag ─ leavers ─ journal
                     ├ control plane                hypercorn, stops by trigger
                     ├ accept loop                  ends when the drain begins
                     └ handler nursery              outlives accept; its deadline is the drain's
@@ -37,6 +37,7 @@ from wormkey.errors import StoreError
 from wormkey.gateway import Gateway
 from wormkey.journal import Journal
 from wormkey.listeners import bound_port, listener_url, open_listeners
+from wormkey.metrics import Metrics
 from wormkey.node import Node
 from wormkey.notify import Notifier
 from wormkey.registry import Registry
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 REAP_S: Final = 1.0  # expiry is kept to the second
+LAG_SAMPLE_S: Final = 1.0
 SWEEPS_EVERY: Final = 60  # reaps; ended sessions are deleted once a minute
 
 
@@ -70,8 +72,8 @@ class Running:
 
 
 @asynccontextmanager
-async def open_store(settings: Settings) -> AsyncIterator[Store]:
-    """Open the store that the settings choose; close it at the end.
+async def open_store(settings: Settings, metrics: Metrics | None = None) -> AsyncIterator[Store]:
+    """Open the store that the settings choose; close it at the end. ``metrics`` get its times.
 
     Raises:
         StoreError: it cannot be opened.
@@ -83,7 +85,8 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
         # Lazy: sqlite3 costs start-up time and memory that --store memory does not need.
         from wormkey.store.sqlite import open_sqlite  # noqa: PLC0415
 
-        store = await open_sqlite(settings.state_dir / STORE_FILE)
+        observe = (metrics or Metrics()).observe_store
+        store = await open_sqlite(settings.state_dir / STORE_FILE, observe=observe)
     try:
         yield store
     finally:
@@ -111,7 +114,8 @@ async def serve(
 
 
 async def _serve(settings: Settings, task_status: trio.TaskStatus[Running]) -> None:
-    async with open_store(settings) as store:
+    metrics = Metrics()
+    async with open_store(settings, metrics) as store:
         control = await open_listeners(settings.control, user_timeout_s=settings.close_timeout_s)
         try:
             gateway = await open_listeners(settings.gateway)
@@ -119,7 +123,7 @@ async def _serve(settings: Settings, task_status: trio.TaskStatus[Running]) -> N
             _close(control)
             raise
         try:
-            node = await _assemble(settings, store, bound_port(gateway))
+            node = await _assemble(settings, store, metrics, bound_port(gateway))
             try:
                 await _run(node, control, gateway, task_status)
             finally:
@@ -134,7 +138,9 @@ def _close(listeners: list[trio.SocketListener]) -> None:
         listener.socket.close()
 
 
-async def _assemble(settings: Settings, store: Store, gateway_port: int | None) -> Node:
+async def _assemble(
+    settings: Settings, store: Store, metrics: Metrics, gateway_port: int | None
+) -> Node:
     routes = LocalRoutes()
     audit_log = None if settings.audit_log is None else AuditLog(settings.audit_log)
     journal = Journal(store, routes.meters, settings.audit_records, audit_log)
@@ -152,6 +158,7 @@ async def _assemble(settings: Settings, store: Store, gateway_port: int | None) 
         now=_now,
         drain=Drain(),
         version=__version__,
+        metrics=metrics,
     )
 
 
@@ -184,6 +191,7 @@ async def _run(
     async with trio.open_nursery() as process:
         process.start_soon(_watch_signals, drain, process.cancel_scope)
         process.start_soon(_reap, node)
+        process.start_soon(measure_lag, node.metrics)
         process.start_soon(viewers.run)
         process.start_soon(node.journal.run)
         control_ended = trio.Event()
@@ -272,3 +280,14 @@ async def _reap(node: Node) -> None:
                 await node.registry.sweep(node.now())
         except StoreError as error:
             logger.warning("sweep failed", extra={"reason": str(error)})
+
+
+async def measure_lag(metrics: Metrics) -> None:
+    """Observe how late this task wakes: so long does every other ready task wait, too.
+
+    Cancellation: stops measuring.
+    """
+    while True:
+        due = trio.current_time() + LAG_SAMPLE_S
+        await trio.sleep_until(due)
+        metrics.loop_lag.observe(trio.current_time() - due)

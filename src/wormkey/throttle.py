@@ -2,22 +2,26 @@
 
 The generic cell rate algorithm (ITU-T I.371): one number for each key, the time at which it
 would be even with its rate again. Time comes in as seconds of any monotonic clock. Pure; what is
-counted, and what a refusal looks like, is the caller's affair.
+counted is the caller's affair.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import math
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from attrs import define, field, frozen
+
+from wormkey.errors import AdmissionError
 
 if TYPE_CHECKING:
     from wormkey.config import Settings
 
 MAX_KEYS: Final = 50_000  # about 150 B each; beyond it the key that moved longest ago is forgotten
 WINDOW_S: Final = 60.0  # every rate is "so many in a minute", and may be used up at once
+LOOPBACK: Final = "loopback"  # this machine, by whichever of its addresses
 _IPV6_SITE_BITS: Final = 64  # RFC 4291 §2.5.4: one subscriber has at least a whole /64
 
 
@@ -27,6 +31,7 @@ class Throttle:
 
     limit: int
     max_keys: int = MAX_KEYS
+    refused: int = 0  # how often somebody was told to wait
     _even_at: OrderedDict[str, float] = field(factory=OrderedDict, repr=False)
 
     def wait_s(self, key: str, now: float) -> float:
@@ -41,9 +46,16 @@ class Throttle:
         while len(self._even_at) > self.max_keys:
             self._even_at.popitem(last=False)
 
+    def ask(self, key: str, now: float) -> float:
+        """Return the same as wait_s, for a caller who refuses if that is not 0."""
+        wait_s = self.wait_s(key, now)
+        if wait_s:
+            self.refused += 1
+        return wait_s
+
     def take(self, key: str, now: float) -> float:
         """Count an event if it is allowed and return 0; else return the seconds to wait."""
-        wait_s = self.wait_s(key, now)
+        wait_s = self.ask(key, now)
         if not wait_s:
             self.count(key, now)
         return wait_s
@@ -80,14 +92,49 @@ class Throttles:
 def address_key(address: str) -> str:
     """Return what an address is counted as: itself, or for IPv6 its /64.
 
-    Who has one IPv6 address has 2**64 of them. ``unix``, ``loopback`` and other words are kept.
+    Who has one IPv6 address has 2**64 of them. All loopback addresses are ``loopback``; that,
+    ``unix`` and other words are kept.
     """
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return address
+    if parsed.is_loopback:
+        return LOOPBACK
     if isinstance(parsed, ipaddress.IPv4Address):
         return address
     if parsed.ipv4_mapped is not None:
         return str(parsed.ipv4_mapped)
     return str(ipaddress.ip_network((parsed, _IPV6_SITE_BITS), strict=False))
+
+
+def take(rate: Throttle, address: str, now: float, sentence: str) -> None:
+    """Count an event of an address.
+
+    Raises:
+        AdmissionError: 429, with ``sentence`` as its reason; nothing is counted then.
+    """
+    wait_s = rate.take(address_key(address), now)
+    if wait_s:
+        raise too_many(sentence, wait_s)
+
+
+def check(rate: Throttle, address: str, now: float, sentence: str) -> None:
+    """Refuse an address that used up its share; count nothing.
+
+    Raises:
+        AdmissionError: 429, with ``sentence`` as its reason.
+    """
+    wait_s = rate.ask(address_key(address), now)
+    if wait_s:
+        raise too_many(sentence, wait_s)
+
+
+def too_many(sentence: str, wait_s: float) -> AdmissionError:
+    """Return a 429 that says when to come again, in whole seconds (RFC 9110 §10.2.3)."""
+    return AdmissionError(
+        429,
+        "too_many_requests",
+        f"{sentence}; try again in {math.ceil(wait_s)} s",
+        fields=((b"Retry-After", str(math.ceil(wait_s)).encode("ascii")),),
+    )

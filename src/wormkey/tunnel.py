@@ -74,6 +74,7 @@ class Tunnel:
     handler: Callable[[TunnelStream, RequestHead], Awaitable[None]] | None = None
     on_event: Callable[[Event], None] | None = None
     remaining_s: Callable[[], float] | None = None  # of the session; None for ever
+    on_round_trip: Callable[[float], None] | None = None  # told each that is measured, in seconds
     rtt_s: float | None = None
     goodbye: GoAway | None = None  # what the peer said when it went
     _streams: dict[StreamId, TunnelStream] = field(factory=dict)
@@ -107,6 +108,11 @@ class Tunnel:
     def ended(self) -> bool:
         """Whether the tunnel is over, or ending."""
         return self._ended.is_set()
+
+    @property
+    def open_streams(self) -> int:
+        """How many exchanges it carries."""
+        return len(self._streams)
 
     @property
     def takes_streams(self) -> bool:
@@ -300,6 +306,8 @@ class Tunnel:
                 if self._pinged_at is not None and payload == self._serial():
                     self.rtt_s = trio.current_time() - self._pinged_at
                     self._pinged_at = None
+                    if self.on_round_trip is not None:
+                        self.on_round_trip(self.rtt_s)
             case Hello():
                 self._ready.set()
             case GoAway():

@@ -31,7 +31,7 @@ async def plane(tmp_path: Path) -> AsyncIterator[Plane]:
     [
         ("GET", "/nothing", 404),
         ("GET", "/health/", 404),
-        ("GET", "/metrics", 404),
+        ("GET", "/metricz", 404),
         ("GET", "/sessions/by-slug/x/y/z", 404),
         ("GET", "/sessions", 405),
         ("DELETE", "/sessions", 405),

@@ -13,17 +13,18 @@ if TYPE_CHECKING:
 @contextmanager
 def restored_logging() -> Iterator[None]:
     """Undo at the end whatever set_up_logging did."""
-    root, ours = logging.getLogger(), logging.getLogger("wormkey")
+    root = logging.getLogger()
+    known = [root, logging.getLogger("wormkey"), logging.getLogger("wormkey.access")]
     levels, handlers, raising = (
-        (root.level, ours.level),
+        [logger.level for logger in known],
         list(root.handlers),
         logging.raiseExceptions,
     )
     try:
         yield
     finally:
-        root.setLevel(levels[0])
-        ours.setLevel(levels[1])
+        for logger, level in zip(known, levels, strict=True):
+            logger.setLevel(level)
         root.handlers[:] = handlers
         logging.raiseExceptions = raising
         logging.captureWarnings(capture=False)

@@ -17,8 +17,10 @@ from wormkey.frames import Data, RequestHead, Response, ResponseHead, StreamId, 
 from wormkey.http1 import Http1Limits
 from wormkey.http1_origin import OriginConnection
 from wormkey.http1_viewer import ViewerConnection
+from wormkey.metrics import Metrics
 from wormkey.origin import Origin
 from wormkey.scopes import Drain
+from wormkey.tally import Tally
 
 if TYPE_CHECKING:
     from wormkey.originpool import OriginPool
@@ -124,7 +126,9 @@ async def test_credit_is_given_only_for_what_the_viewers_socket_has_taken() -> N
     with trio.fail_after(5):
         request = await viewer.receive_request()
         assert request is not None
-        exchange = Exchange(viewer, request, HEAD, facts, Settings(), Drain())
+        exchange = Exchange(
+            viewer, request, HEAD, facts, Settings(), Drain(), Tally(Metrics(), 0.0)
+        )
         async with trio.open_nursery() as nursery:
             tunnel = OneStreamTunnel(stream, nursery)
             nursery.start_soon(exchange.run, tunnel)

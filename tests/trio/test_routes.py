@@ -72,6 +72,19 @@ def test_unknown_or_ended_slug_takes_no_tunnel() -> None:
             routes.attach(slug, FakeUpstream())
 
 
+def test_an_entry_counts_its_tunnels() -> None:
+    """A second one is a client that came back, or one that took over."""
+    routes = LocalRoutes()
+    entry = routes.add(session())
+    assert entry.tunnels == 0
+    tunnel = FakeUpstream()
+    routes.attach("demo", tunnel)
+    routes.detach("demo", tunnel)
+    assert entry.tunnels == 1
+    routes.attach("demo", FakeUpstream())
+    assert entry.tunnels == 2
+
+
 def test_pause_is_the_tunnels() -> None:
     """An entry is paused exactly while its present tunnel says so."""
     routes = LocalRoutes()

@@ -38,6 +38,18 @@ async def test_the_round_trip_time_is_measured_at_once(version: int, autojump_cl
             assert 0.299 < side.tunnel.rtt_s < 0.61  # each may wait for the other's PING
 
 
+async def test_each_round_trip_is_told(autojump_clock: Clock) -> None:
+    """Who wants the figures hears every one that is measured, and no other."""
+    async with open_tunnel() as ends:
+        told: list[float] = []
+        ends.gateway.tunnel.on_round_trip = told.append
+        slow_down(ends.at_gateway, 0.2)
+        await trio.sleep(5 * REMEASURE_S)
+        assert len(told) >= 5
+        assert told[-1] == ends.gateway.tunnel.rtt_s
+        assert all(0 < seconds < 1 for seconds in told)
+
+
 async def test_a_pong_that_answers_nothing_measures_nothing(autojump_clock: Clock) -> None:
     """A peer cannot make the figure up."""
     async with play_client() as hand:

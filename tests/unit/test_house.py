@@ -23,6 +23,7 @@ PROVED_BY = {
     "__init__": "unit/test_daemon*.py",  # --version
     "__main__": "e2e/test_*.py",
     "admission": "net/test_gateway_tunnels*.py",
+    "answers": "net/test_gateway_*.py",
     "calls": "net/test_control*.py",
     "command": "unit/test_daemon*.py",
     "client": "net/test_robustness_client*.py",

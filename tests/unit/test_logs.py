@@ -169,6 +169,17 @@ def test_setting_up_again_replaces_the_first() -> None:
 
 
 @pytest.mark.usefixtures("_clean_logging")
+def test_no_level_silences_the_access_log() -> None:
+    """Who switched it on wants its records, however little else he wants to read."""
+    stream = io.StringIO()
+    set_up_logging("text", "error", stream)
+    log.warning("quiet")
+    logging.getLogger("wormkey.access").info("exchange", extra={"status": 200})
+    assert stream.getvalue().endswith(" info exchange status=200\n")
+    assert stream.getvalue().count("\n") == 1
+
+
+@pytest.mark.usefixtures("_clean_logging")
 def test_a_closed_stderr_ends_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     """The daemon goes on when whoever read its log has left."""
     stream = io.StringIO()

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wormkey.config import Settings
-from wormkey.throttle import WINDOW_S, Throttle, Throttles, address_key
+from wormkey.errors import AdmissionError
+from wormkey.throttle import WINDOW_S, Throttle, Throttles, address_key, check, take
 
 
 def test_a_burst_of_the_whole_limit_is_allowed_and_no_more() -> None:
@@ -77,13 +78,51 @@ def test_no_window_holds_more_than_twice_the_limit(limit: int, pauses: list[floa
         ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
         ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
         ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("127.0.0.1", "loopback"),
+        ("127.8.8.8", "loopback"),
+        ("::1", "loopback"),
         ("loopback", "loopback"),
         ("unix", "unix"),
     ],
 )
 def test_an_ipv6_subscriber_is_one(address: str, key: str) -> None:
-    """Who has an IPv6 address has a /64 of them; IPv4 addresses count one by one."""
+    """Who has an IPv6 address has a /64 of them; IPv4 addresses count one by one.
+
+    This machine is one too, so that both listeners count it under the same key.
+    """
     assert address_key(address) == key
+
+
+def test_what_is_refused_is_counted() -> None:
+    """A refusal counts, whether the caller takes or asks; a look and a permission do not."""
+    throttle = Throttle(limit=1)
+    assert throttle.ask("a", 0.0) == 0.0
+    throttle.take("a", 0.0)
+    assert throttle.wait_s("a", 0.0) > 0
+    assert throttle.refused == 0
+    assert throttle.take("a", 0.0) > 0
+    assert throttle.ask("a", 0.0) == throttle.wait_s("a", 0.0)
+    assert throttle.refused == 2
+
+
+def test_taking_refuses_with_429_and_the_time_to_wait() -> None:
+    """In whole seconds, rounded up; the address's own key is what counts."""
+    throttle = Throttle(limit=1)
+    take(throttle, "2001:db8::1", 0.0, "Too much")
+    with pytest.raises(AdmissionError, match=r"^Too much; try again in 60 s$") as caught:
+        take(throttle, "2001:db8::2", 0.5, "Too much")
+    assert (caught.value.status, caught.value.code) == (429, "too_many_requests")
+    assert caught.value.fields == ((b"Retry-After", b"60"),)
+
+
+def test_checking_refuses_like_taking_and_counts_nothing() -> None:
+    """Who only checks leaves the share as it is."""
+    throttle = Throttle(limit=1)
+    for _ in range(3):
+        check(throttle, "192.0.2.1", 0.0, "Too much")
+    take(throttle, "192.0.2.1", 0.0, "Too much")
+    with pytest.raises(AdmissionError, match="Too much"):
+        check(throttle, "192.0.2.1", 0.0, "Too much")
 
 
 def test_the_settings_set_each_rate() -> None:

@@ -31,7 +31,8 @@ class Entry:
     upstream: Upstream | None = None
     ended: bool = False
     waiting: int = 0  # requests held for a client that is away; the gateway bounds them
-    meter: Meter = field(factory=Meter)
+    meter: Meter = field(factory=Meter)  # what it has carried
+    tunnels: int = 0  # that it has had in this process
     _changed: trio.Event = field(factory=trio.Event)
 
     async def wait_upstream(self, timeout_s: float) -> Upstream | None:
@@ -60,6 +61,7 @@ class Entry:
 
     def attach(self, upstream: Upstream) -> Upstream | None:
         """Make ``upstream`` the route's end and wake all who wait; return the one it replaces."""
+        self.tunnels += 1
         old, self.upstream = self.upstream, upstream
         self._wake()
         return old
