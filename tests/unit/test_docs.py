@@ -16,6 +16,7 @@ import pytest
 from wormkey import cli
 from wormkey.config import OPTIONS, Settings
 from wormkey.exits import ExitCode
+from wormkey.metrics import FIGURES
 from wormkey.pages import ERRORS
 from wormkey.values import parse_count, parse_duration, parse_size
 
@@ -89,6 +90,12 @@ def test_the_error_table_is_that_of_the_code() -> None:
     """docs/operations.md lists every Wormkey-Error with its status and meaning."""
     expected = [[code, str(page.status), page.meaning] for code, page in ERRORS.items()]
     assert [[bare(cell) for cell in row] for row in rows("operations.md", "errors")] == expected
+
+
+def test_the_figures_are_those_of_the_code() -> None:
+    """docs/operations.md lists every figure of /metrics, in order, as the exposition tells it."""
+    expected = [[figure.name, figure.kind, figure.label, figure.help] for figure in FIGURES]
+    assert [[bare(cell) for cell in row] for row in rows("operations.md", "figures")] == expected
 
 
 def test_the_exit_codes_are_those_of_the_code() -> None:
