@@ -18,6 +18,7 @@ from wormkey.node import Node
 
 if TYPE_CHECKING:
     from wormkey.errors import AdmissionError
+    from wormkey.frames import Fields
     from wormkey.http1 import ViewerRequest
     from wormkey.http1_viewer import ViewerConnection
     from wormkey.tally import Tally
@@ -82,6 +83,20 @@ class Answers:
         moved = ((b"Location", location), (b"Content-Length", b"0"))
         tally.answered_here(308)
         await self._send(viewer, ResponseHead(308, moved), b"")
+
+    async def see_other(
+        self, viewer: ViewerConnection, tally: Tally, location: bytes, fields: Fields = ()
+    ) -> None:
+        """Send the viewer elsewhere, by GET (RFC 9110 §15.4.4); nobody may keep the way."""
+        moved = (
+            (b"Location", location),
+            (b"Content-Length", b"0"),
+            (b"Cache-Control", b"no-store"),
+            (b"Referrer-Policy", b"no-referrer"),
+            *fields,
+        )
+        tally.answered_here(303)
+        await self._send(viewer, ResponseHead(303, moved), b"")
 
     async def options(self, viewer: ViewerConnection, tally: Tally) -> None:
         """Answer ``OPTIONS *``, which asks about the server as a whole."""

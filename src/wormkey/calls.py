@@ -123,14 +123,14 @@ class Api:
         """Change who may see a session, for its owner."""
         session, owner = self._owned(request)
         wish = PolicyChange.from_json(await read_json(request))
-        session = await self.node.registry.change_policy(session, wish, owner)
+        session = await self.node.changes.change_policy(session, wish, owner)
         return JSONResponse({"ok": True, "policy": _policy(session)})
 
     async def kick(self, request: Request) -> Response:
         """Remove a viewer for good, for the session's owner."""
         session, owner = self._owned(request)
         viewer_id = parse_kick(await read_json(request))
-        session = await self.node.registry.kick(session, [viewer_id], owner)
+        session = await self.node.changes.kick(session, [viewer_id], owner)
         return JSONResponse({"ok": True, "kickedViewerIds": list(session.kicked)})
 
     def _check_draining(self) -> None:
@@ -179,7 +179,7 @@ class Api:
 
 
 def _policy(session: Session) -> dict[str, object]:
-    return session.policy.as_json() | {"passwordProtected": session.auth_mode != "none"}
+    return session.policy.as_json() | {"passwordProtected": session.gate_hash is not None}
 
 
 def _rfc3339(time: datetime) -> str:

@@ -280,6 +280,9 @@ class Settings:
         "100", "live sessions of one access token, or of one address in open mode"
     )
     max_auth_failures: int = _count("30", "failed authentications of one address in a minute")
+    max_password_tries: int = _count(
+        "10", "wrong passwords of one address for one session in a minute"
+    )
     max_misses: int = _count("60", "names that nobody has, asked for by one address in a minute")
     max_session_age_s: float = _duration("30d", "the longest life of a session", least="1s")
 

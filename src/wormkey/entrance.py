@@ -7,21 +7,23 @@ AdmissionError. Never touches the store and never waits for a client.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import secrets
 
 import trio
-from attrs import frozen
+from attrs import evolve, frozen
 
-from wormkey import fields, forwarded, policy, throttle
+from wormkey import fields, forwarded, gate, owners, policy, throttle, viewers
+from wormkey.cookies import values_of
 from wormkey.errors import AdmissionError
+from wormkey.frames import RequestHead
+from wormkey.node import Node
+from wormkey.policy import Facts
 from wormkey.registry import gone
-from wormkey.session import SessionState
-
-if TYPE_CHECKING:
-    from wormkey.frames import RequestHead
-    from wormkey.node import Node
-    from wormkey.routes.local import Entry
-    from wormkey.routing import ToTunnel
+from wormkey.routes.local import Entry
+from wormkey.routing import ToTunnel
+from wormkey.session import Session, SessionState
+from wormkey.signing import own_cookie, own_cookie_name
+from wormkey.viewers import Viewer, ViewerIds
 
 
 @frozen
@@ -44,46 +46,217 @@ class Caller:
         return forwarded.viewer_address(values, self.peer, node.settings.trusted_proxies)
 
 
-async def admit_viewer(node: Node, head: RequestHead, route: ToTunnel, caller: Caller) -> Entry:
-    """Return the session's entry if this request may use it now.
+@frozen(kw_only=True)
+class Admitted:
+    """A request that may use its session.
+
+    ``head`` is what may travel on, without the credentials that were the gateway's. ``cookies``
+    are Set-Cookie values for the answer. ``location`` is where a browser goes instead, which
+    showed the password in its address.
+    """
+
+    entry: Entry
+    viewer: Viewer
+    facts: Facts
+    head: RequestHead
+    cookies: tuple[bytes, ...] = ()
+    location: bytes = b""
+
+
+class PasswordWanted(AdmissionError):
+    """The session's password is wanted; ``wrong`` tells whether another one was shown."""
+
+    def __init__(self, session: Session, *, wrong: bool) -> None:
+        """RFC 9110 §15.5.2: a 401 names a scheme; scripts show the password as a token."""
+        realm = b'Bearer realm="%b"' % session.slug.encode("ascii")
+        super().__init__(
+            401,
+            "password_required",
+            "The password is not right." if wrong else "The owner protects this with a password.",
+            fields=((b"WWW-Authenticate", realm),),
+        )
+        self.session = session
+        self.wrong = wrong
+
+
+async def admit_viewer(
+    node: Node, head: RequestHead, route: ToTunnel, caller: Caller, scheme: bytes
+) -> Admitted:
+    """Return what the request may do, its viewer counted.
 
     Raises:
         AdmissionError: 404 nobody has the name, 429 after too many such; 410 the session is over;
-            401, 403 its owner's rules say no.
+            401, 403, 405, 413, 429 its owner's rules say no.
 
     Cancellation: nothing is counted as wrong.
     """
-    entry = node.routes.find(route.slug)
-    if entry is None and route.by == "cookie":  # of a session long gone: the path names nobody
-        raise AdmissionError(404, "not_found", "There is nothing here.")
-    if entry is None:
-        _count_miss(node, caller.viewer_address(node, head))
-        raise AdmissionError(404, "unknown_session", "No tunnel has this name.")
-    session = entry.session
-    if entry.ended or session.state(node.now()) is not SessionState.LIVE:
-        raise gone(session)
-    credentials = fields.get(head.fields, b"authorization")
-    authorization = credentials[0] if len(credentials) == 1 else None
-    authenticated = session.auth_mode == "none" or await node.registry.passwords.check(
-        session, authorization
-    )
-    verdict = policy.admit(
-        session, target=route.target, authenticated=authenticated, active_viewers=0
-    )
+    address = caller.viewer_address(node, head)
+    entry = _find(node, route, address)
+    request = _Request(node, head, route, entry.session, address, scheme)
+    shown = await request.read_credentials()
+    verdict = policy.admit(entry.session, shown.facts)
     match verdict:
         case policy.Challenge():
-            if credentials:  # a browser's first request has none
+            if fields.get(head.fields, b"authorization"):  # a browser's first request has none
                 node.metrics.failed_authentications["viewer"] += 1
             raise AdmissionError(
                 401,
                 "credentials_required",
                 "This page wants a user name and a password.",
-                fields=(policy.challenge_field(session),),
+                fields=(policy.challenge_field(entry.session),),
             )
-        case policy.Refuse(status, code, message):
-            raise AdmissionError(status, code, message)
+        case policy.AskPassword():
+            if shown.wrong:
+                node.metrics.failed_authentications["viewer"] += 1
+            raise PasswordWanted(entry.session, wrong=shown.wrong)
+        case policy.Refuse(status, code, message, extra):
+            raise AdmissionError(status, code, message, fields=extra)
         case policy.Admit():
-            return entry
+            return request.enter(entry, shown)
+
+
+def _find(node: Node, route: ToTunnel, address: str) -> Entry:
+    """Return the entry of a session that lives."""
+    entry = node.routes.find(route.slug)
+    if entry is None and route.by == "cookie":  # of a session long gone: the path names nobody
+        raise AdmissionError(404, "not_found", "There is nothing here.")
+    if entry is None:
+        _count_miss(node, address)
+        raise AdmissionError(404, "unknown_session", "No tunnel has this name.")
+    if entry.ended or entry.session.state(node.now()) is not SessionState.LIVE:
+        raise gone(entry.session)
+    return entry
+
+
+@frozen
+class _Shown:
+    """What a request shows of itself."""
+
+    facts: Facts
+    head: RequestHead
+    cookies: tuple[bytes, ...] = ()
+    location: bytes = b""
+    wrong: bool = False  # a password that is not the session's
+
+
+@frozen
+class _Request:
+    """One request for one session, on its way in."""
+
+    node: Node
+    head: RequestHead
+    route: ToTunnel
+    session: Session
+    address: str
+    scheme: bytes
+
+    @property
+    def _cookies(self) -> list[bytes]:
+        return fields.get(self.head.fields, b"cookie")
+
+    def _is_owner(self) -> bool:
+        """Tell whether an owner's browser asks: by its pass, or on the base host by its cookie."""
+        read = owners.pass_browser if self.route.by == "host" else owners.owner_browser
+        return read(self.node.key, self.session, self._cookies, self.scheme) is not None
+
+    async def read_credentials(self) -> _Shown:
+        """Return who asks, with what he showed taken out of the request.
+
+        Raises:
+            AdmissionError: 429 after too many wrong passwords.
+        """
+        session, owner = self.session, self._is_owner()
+        authorization = fields.get(self.head.fields, b"authorization")
+        facts = Facts(
+            target=self.route.target,
+            method=self.head.method,
+            address=self.address,
+            content_length=_content_length(self.head),
+            owner=owner,
+        )
+        head = RequestHead(self.head.method, self.route.target, self.head.fields)
+        if session.auth_mode != "none":
+            right = len(authorization) == 1 and await self.node.registry.passwords.check_basic(
+                session, authorization[0], self.address
+            )
+            facts, head = evolve(facts, authenticated=right), _without_authorization(head)
+        shown = _Shown(facts, head)
+        return shown if session.gate_hash is None else await self._at_gate(shown, authorization)
+
+    async def _at_gate(self, shown: _Shown, authorization: list[bytes]) -> _Shown:
+        """Look for the password: in the gate's cookie, in the query, in a Bearer token."""
+        node, session = self.node, self.session
+        found = gate.shown_in(self.route.target, authorization)
+        if found is not None and found.by_query:  # never the app's, whether it is right or not
+            target = found.target
+            shown = evolve(
+                shown,
+                facts=evolve(shown.facts, target=target),
+                head=evolve(shown.head, target=target),
+            )
+        values = values_of(gate.cookie_name(session, self.scheme), self._cookies)
+        now_s = node.now().timestamp()
+        if gate.opens(node.key, session, values, now_s):
+            return evolve(shown, facts=evolve(shown.facts, knows_password=True))
+        if found is None:
+            return shown
+        right = await node.registry.passwords.check_gate(session, found.password, self.address)
+        if not right:
+            return evolve(shown, wrong=True)
+        shown = evolve(shown, facts=evolve(shown.facts, knows_password=True))
+        if not found.by_query:
+            return evolve(shown, head=_without_authorization(shown.head))
+        if not self._is_navigation():
+            return shown
+        prefix = b"/s/" + self.route.slug.encode("ascii") if self.route.by == "path" else b""
+        cookie = gate.set_cookie(node.key, session, self.scheme, now_s)
+        return evolve(shown, cookies=(cookie,), location=prefix + found.target)
+
+    def _is_navigation(self) -> bool:
+        """Tell whether a person's browser asks for a page, which has an address bar."""
+        accept = b",".join(fields.get(self.head.fields, b"accept")).lower()
+        return self.head.method == b"GET" and b"text/html" in accept
+
+    def enter(self, entry: Entry, shown: _Shown) -> Admitted:
+        """Count the viewer; give a browser that brought no cookie its own.
+
+        Raises:
+            AdmissionError: 403 he was removed; 429 there are too many, or they ask too fast.
+        """
+        node, session_id = self.node, self.session.session_id
+        by_address = viewers.id_of(node.key, session_id, address=throttle.address_key(self.address))
+        name = viewers.read(
+            node.key, values_of(own_cookie_name("viewer", self.scheme), self._cookies)
+        )
+        by_cookie = None if name is None else viewers.id_of(node.key, session_id, cookie=name)
+        ids = ViewerIds(by_cookie, by_address, self.address)
+        viewer = entry.crowd.enter(
+            self.session.policy, ids, trio.current_time(), owner=shown.facts.owner
+        )
+        cookies = shown.cookies
+        if name is None:
+            value = viewers.mint(node.key, secrets.token_bytes(viewers.ID_BYTES))
+            name = viewers.read(node.key, [value]) or b""
+            viewer.issue(viewers.id_of(node.key, session_id, cookie=name))
+            cookies += (own_cookie("viewer", value, self.scheme, age_s=viewers.COOKIE_AGE_S),)
+        return Admitted(
+            entry=entry,
+            viewer=viewer,
+            facts=shown.facts,
+            head=shown.head,
+            cookies=cookies,
+            location=shown.location,
+        )
+
+
+def _content_length(head: RequestHead) -> int | None:
+    values = fields.get(head.fields, b"content-length")
+    return int(values[0]) if values else None
+
+
+def _without_authorization(head: RequestHead) -> RequestHead:
+    kept = tuple(pair for pair in head.fields if pair[0].lower() != b"authorization")
+    return evolve(head, fields=kept)
 
 
 def _count_miss(node: Node, address: str) -> None:

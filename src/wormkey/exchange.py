@@ -41,7 +41,11 @@ FLUSH_BYTES: Final = 64 * 1024  # answers are joined up to here while more is re
 
 @define(eq=False)
 class Exchange:
-    """A request on its way. ``extra`` are fields that the gateway adds to the final answer."""
+    """A request on its way. ``extra`` are fields that the gateway adds to the final answer.
+
+    ``private`` are such fields for this viewer alone: an answer that shared caches may keep and
+    give to others goes without them.
+    """
 
     viewer: ViewerConnection
     request: ViewerRequest
@@ -51,6 +55,8 @@ class Exchange:
     drain: Drain
     tally: Tally
     extra: Fields = ()
+    private: Fields = ()
+    max_content_bytes: int = 0  # 0 for any number
     aborted: bool = False
     tries: int = 0
     on_upgrade: Callable[[], None] = lambda: None
@@ -132,6 +138,7 @@ class Exchange:
                 self._touch(self._limit_s)
                 if data:
                     self.tally.received(len(data))
+                    self._check_size()
                     await stream.send(data)
             trailers = fields.strip_trailers(self.viewer.trailers)
             if trailers:
@@ -140,6 +147,13 @@ class Exchange:
                 await stream.send(b"", end_stream=True)
         except StreamError:
             return  # the answer's side raises it, or wants no more of the request
+
+    def _check_size(self) -> None:
+        """Refuse content that turned out larger than the owner takes."""
+        limit = self.max_content_bytes
+        if limit and self.tally.received_bytes > limit:
+            sentence = f"The owner takes up to {limit} bytes at a time."
+            raise AdmissionError(413, "content_too_large", sentence)
 
     async def _outbound(self, stream: TunnelStream) -> None:
         head = await self._final_head(stream)
@@ -151,7 +165,8 @@ class Exchange:
         if self.head.upgrade:
             await stream.send(b"", end_stream=True)  # the app declined: nothing will follow
         viewer, tally = self.viewer, self.tally
-        answer = evolve(head, fields=head.fields + self.extra)
+        extra = self.extra if fields.is_shared(head.fields) else self.extra + self.private
+        answer = evolve(head, fields=head.fields + extra)
         # RFC 9112 §9.6: an answer that may come before its request is read announces the close.
         viewer.write_head(answer, close=self.drain.draining or not viewer.content_finished)
         tally.answered(head.status, trio.current_time())

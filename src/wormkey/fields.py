@@ -130,6 +130,12 @@ def content_length(fields: Fields) -> int | None:
     return int(values[0])
 
 
+def is_shared(received: Fields) -> bool:
+    """Tell whether an answer says that shared caches may keep it (RFC 9111 §5.2.2)."""
+    values = b",".join(get(received, b"cache-control")).lower()
+    return b"public" in values or b"s-maxage" in values
+
+
 def strip_trailers(fields: Fields) -> Fields:
     """Return the trailer fields that may pass: none that frame, route, authenticate or forward."""
     return tuple(

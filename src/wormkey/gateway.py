@@ -10,6 +10,7 @@ error ends its connection and nothing else. Each request but a tunnel's has one 
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
 import trio
@@ -18,11 +19,10 @@ from attrs import Factory, define, evolve, field, frozen
 from wormkey import fields, routing
 from wormkey.admission import admit_tunnel
 from wormkey.answers import Answers
-from wormkey.entrance import Caller, admit_viewer
+from wormkey.entrance import Admitted, Caller, admit_viewer
 from wormkey.errors import AdmissionError, ErrorCode, StreamError, TunnelError
 from wormkey.exchange import Exchange, refusal_of
 from wormkey.fields import ViewerFacts
-from wormkey.frames import Fields, RequestHead
 from wormkey.http1 import Http1Limits, ViewerRequest
 from wormkey.http1_viewer import ViewerConnection
 from wormkey.leavers import Leavers
@@ -34,6 +34,7 @@ from wormkey.tally import Tally
 from wormkey.transport import peer_address
 
 if TYPE_CHECKING:
+    from wormkey.frames import Fields
     from wormkey.routes.local import Entry
     from wormkey.tunnel import Tunnel
 
@@ -222,33 +223,48 @@ class Gateway:
 
     async def _proxy(self, visit: Visit, route: routing.ToTunnel, facts: ViewerFacts) -> bool:
         node, viewer, request, tally = self.node, visit.viewer, visit.request, visit.tally
-        received = request.head
-        entry = await admit_viewer(node, received, route, visit.caller)
+        admitted = await admit_viewer(node, request.head, route, visit.caller, facts.scheme)
+        entry = admitted.entry
         tally.admit(entry.session, entry.meter, node.now)
-        inbound = RequestHead(received.method, route.target, received.fields)
-        head = fields.for_tunnel(inbound, facts)
-        if entry.session.auth_mode != "none":  # the credentials are the gateway's, not the app's
-            kept = tuple(pair for pair in head.fields if pair[0].lower() != b"authorization")
-            head = evolve(head, fields=kept)
+        cookies = tuple((b"Set-Cookie", cookie) for cookie in admitted.cookies)
+        if admitted.location:
+            await self._answers.see_other(viewer, tally, admitted.location, cookies)
+            return True
+        head = fields.for_tunnel(admitted.head, facts)
         if request.has_content and head.upgrade:
             head = evolve(head, upgrade=b"")  # RFC 9110 §7.8: a server may ignore the offer
         extra: Fields = ()
         if route.by == "path":
             extra = ((b"Set-Cookie", routing.route_cookie(route.slug, node.public)),)
         exchange = Exchange(viewer, request, head, facts, node.settings, node.drain, tally, extra)
+        exchange.private = cookies
+        exchange.max_content_bytes = entry.session.policy.max_content_bytes
+        await self._watched(exchange, admitted)
+        return not (tally.upgraded or exchange.aborted)
+
+    async def _watched(self, exchange: Exchange, admitted: Admitted) -> None:
+        """Run an exchange until it ends, its viewer leaves, or the owner shuts him out."""
+        crowd, viewer = admitted.entry.crowd, exchange.viewer
         with trio.CancelScope() as scope:
+            shut_out = partial(self._shut_out, exchange, scope)
+            crowd.begin(admitted.viewer, admitted.facts, shut_out)
             fd = self._leavers.watch(viewer.stream, scope)
             # Only upgraded connections half-close: after a 101 a FIN is not leaving.
             exchange.on_upgrade = lambda: self._leavers.unwatch(fd, scope)
             try:
-                await self._run_exchange(exchange, entry)
+                await self._run_exchange(exchange, admitted.entry, owner=admitted.facts.owner)
             finally:
                 self._leavers.unwatch(fd, scope)
+                crowd.end(admitted.viewer, shut_out, trio.current_time())
         if scope.cancelled_caught:
-            tally.cut(VIEWER_LEFT)
-        return not (scope.cancelled_caught or tally.upgraded or exchange.aborted)
+            exchange.tally.cut(VIEWER_LEFT)
+            await exchange.abort()  # what was sent so far must not look whole
 
-    async def _run_exchange(self, exchange: Exchange, entry: Entry) -> None:
+    def _shut_out(self, exchange: Exchange, scope: trio.CancelScope) -> None:
+        exchange.tally.cut("removed")
+        scope.cancel(reason="the owner shuts this viewer out")
+
+    async def _run_exchange(self, exchange: Exchange, entry: Entry, *, owner: bool) -> None:
         """Run an exchange to its end, again on a new tunnel where that is safe.
 
         Raises:
@@ -257,7 +273,7 @@ class Gateway:
         """
         hold_until = trio.current_time() + self.node.settings.hold_s
         while True:
-            tunnel = await self._find_tunnel(entry, hold_until)
+            tunnel = await self._find_tunnel(entry, hold_until, owner=owner)
             if exchange.head.upgrade and not tunnel.version:
                 text = "The client at the other end is too old for WebSockets; update it."
                 raise AdmissionError(501, "websocket_unsupported", text)
@@ -288,7 +304,7 @@ class Gateway:
             return error.retryable
         return isinstance(error, TunnelError) and exchange.head.method in RETRIED
 
-    async def _find_tunnel(self, entry: Entry, hold_until: float) -> Tunnel:
+    async def _find_tunnel(self, entry: Entry, hold_until: float, *, owner: bool) -> Tunnel:
         """Return the session's tunnel, waiting for a client that is away (--hold)."""
         tunnel = await self._hold(entry, hold_until)
         if entry.ended:
@@ -299,7 +315,7 @@ class Gateway:
         if tunnel is None:
             text = "The developer's machine is not connected right now."
             raise AdmissionError(502, "no_tunnel", text, fields=retry)
-        if entry.paused or tunnel.paused:
+        if (entry.paused or tunnel.paused) and not owner:  # he may look at what he holds back
             raise AdmissionError(503, "paused", "The owner has paused this page.", fields=retry)
         return tunnel
 

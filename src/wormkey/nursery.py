@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import secrets
 import signal
 import sys
 from contextlib import asynccontextmanager, nullcontext
@@ -44,7 +45,8 @@ from wormkey.registry import Registry
 from wormkey.routes.local import LocalRoutes
 from wormkey.routing import PublicUrl
 from wormkey.scopes import Drain
-from wormkey.statefolder import STORE_FILE, lock_state_folder
+from wormkey.signing import KEY_BYTES, SigningKey
+from wormkey.statefolder import STORE_FILE, lock_state_folder, read_signing_key
 from wormkey.store.memory import MemoryStore
 from wormkey.trail import Trail
 from wormkey.transport import serve_connections
@@ -159,7 +161,15 @@ async def _assemble(
         drain=Drain(),
         version=__version__,
         metrics=metrics,
+        key=_signing_key(settings),
     )
+
+
+def _signing_key(settings: Settings) -> SigningKey:
+    """Return the key that signs cookies: a store that forgets at exit goes with one that does."""
+    if settings.store == "memory":
+        return SigningKey(secrets.token_bytes(KEY_BYTES))
+    return read_signing_key(settings.state_dir)
 
 
 async def _write_the_rest(node: Node) -> None:

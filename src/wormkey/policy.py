@@ -16,12 +16,16 @@ from urllib.parse import unquote_to_bytes
 
 from attrs import field, frozen
 
-from wormkey.session import MAX_PASSWORD_LENGTH, MAX_USERNAME_LENGTH, Policy, Session
+from wormkey.forwarded import parse_address
+from wormkey.rules import Policy
+from wormkey.session import MAX_PASSWORD_LENGTH, MAX_USERNAME_LENGTH, Session
 
 __all__ = [
     "Admit",
+    "AskPassword",
     "Challenge",
     "Credentials",
+    "Facts",
     "Policy",
     "Refuse",
     "Verdict",
@@ -65,36 +69,84 @@ class Challenge:
 
 
 @frozen
+class AskPassword:
+    """The session's password is wanted: 401 with a form."""
+
+
+@frozen
 class Refuse:
     """The request is answered with this status, error code and sentence."""
 
     status: int
     code: str
     message: str
+    fields: tuple[tuple[bytes, bytes], ...] = ()
 
 
-Verdict: TypeAlias = Admit | Challenge | Refuse
+Verdict: TypeAlias = Admit | Challenge | AskPassword | Refuse
 
 
-def admit(session: Session, *, target: bytes, authenticated: bool, active_viewers: int) -> Verdict:
+@frozen(kw_only=True)
+class Facts:
+    """What a verdict looks at: the request, and what its sender has shown.
+
+    ``target`` is the request target as the origin gets it; ``content_length`` None is unknown;
+    ``authenticated`` and ``knows_password`` are about the session's two kinds of credentials.
+    """
+
+    target: bytes
+    method: bytes = b"GET"
+    address: str = ""
+    content_length: int | None = None
+    authenticated: bool = False
+    knows_password: bool = False
+    owner: bool = False
+
+
+def admit(session: Session, facts: Facts) -> Verdict:
     """Decide on one request; ask again for every stream, never once for a connection.
 
-    ``target`` is the request target as the origin gets it, ``authenticated`` whether the viewer
-    showed the session's credentials, ``active_viewers`` how many others are active.
+    The owner is let past the lock, the networks and the credentials, which are his own; what
+    protects his app (paths, methods, sizes) binds him, too. How many viewers there are and how
+    fast they ask is crowd.py's.
     """
-    policy = session.policy
-    if not policy.public:
-        return Refuse(403, "locked", "The owner has locked this page for now.")
-    if session.auth_mode != "none" and not authenticated:
-        return Challenge()
-    if is_blocked(policy, target):
+    rules = session.policy
+    if not facts.owner:
+        if not rules.public:
+            return Refuse(403, "locked", "The owner has locked this page for now.")
+        if not is_network_allowed(rules, facts.address):
+            return Refuse(403, "network_not_allowed", "The owner does not admit your network.")
+        if session.auth_mode != "none" and not facts.authenticated:
+            return Challenge()
+        if session.gate_hash is not None and not facts.knows_password:
+            return AskPassword()
+    if is_blocked(rules, facts.target):
         return Refuse(403, "path_blocked", "The owner does not share this path.")
-    limit = policy.max_concurrent_viewers
-    if limit is not None and active_viewers >= limit:
-        return Refuse(
-            429, "too_many_viewers", "As many viewers as the owner allows are here already."
-        )
+    if rules.allowed_methods and facts.method.decode("ascii") not in rules.allowed_methods:
+        allow = ((b"Allow", ", ".join(rules.allowed_methods).encode("ascii")),)
+        return Refuse(405, "method_refused", "The owner does not admit this method.", allow)
+    limit = rules.max_content_bytes
+    if limit and facts.content_length is not None and facts.content_length > limit:
+        return Refuse(413, "content_too_large", f"The owner takes up to {limit} bytes at a time.")
     return Admit()
+
+
+def is_network_allowed(rules: Policy, address: str) -> bool:
+    """Tell whether the rules admit an address; one that cannot be read is in no network.
+
+    A denied network counts before an allowed one. With a list of allowed ones, all others are
+    refused: fail closed.
+    """
+    if not (rules.allowed_networks or rules.denied_networks):
+        return True
+    parsed = parse_address(address.encode("ascii", "replace"))
+    if parsed is None:
+        return not rules.allowed_networks
+    if any(parsed in network for network in rules.denied_networks):
+        return False
+    return not rules.allowed_networks or any(
+        parsed in network for network in rules.allowed_networks
+    )
 
 
 def is_blocked(policy: Policy, target: bytes) -> bool:
@@ -107,15 +159,17 @@ def is_blocked(policy: Policy, target: bytes) -> bool:
         return False
     path = target.partition(b"?")[0]
     once = unquote_to_bytes(path)
-    spellings = {_segments(path), _segments(once), _segments(unquote_to_bytes(once))}
-    prefixes = [_segments(blocked.encode()) for blocked in policy.block_paths]
+    fold = policy.ignore_case
+    spellings = {_segments(each, fold) for each in (path, once, unquote_to_bytes(once))}
+    prefixes = [_segments(blocked.encode(), fold) for blocked in policy.block_paths]
     return any(spelt[: len(prefix)] == prefix for spelt in spellings for prefix in prefixes)
 
 
-def _segments(path: bytes) -> tuple[bytes, ...]:
+def _segments(path: bytes, fold: bool) -> tuple[bytes, ...]:
     """Return the path's segments with empty and dot segments resolved (RFC 3986 §5.2.4)."""
     kept: list[bytes] = []
-    for segment in path.replace(b"\\", b"/").lower().split(b"/"):
+    path = path.lower() if fold else path
+    for segment in path.replace(b"\\", b"/").split(b"/"):
         name = segment.partition(b";")[0]  # servlet containers cut path parameters off
         if name == b"..":
             del kept[-1:]

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-import trio
 from attrs import Factory, define, evolve, field, frozen
 
 from wormkey import policy
@@ -23,7 +22,6 @@ from wormkey.errors import AdmissionError, ErrorCode
 from wormkey.passwords import Passwords
 from wormkey.routes.local import Entry, LocalRoutes
 from wormkey.session import (
-    DEFAULT_USERNAME,
     ENDED_GRACE_S,
     SLUG_RANDOM_BYTES,
     Session,
@@ -34,11 +32,12 @@ from wormkey.session import (
     split_session_token,
 )
 from wormkey.store import SlugTakenError, Store
+from wormkey.throttle import Throttle
 from wormkey.trail import Trail
 from wormkey.usage import Meter, Usage
 
 if TYPE_CHECKING:
-    from wormkey.wishes import NewSession, PolicyChange
+    from wormkey.wishes import NewSession
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +46,6 @@ Role: TypeAlias = Literal["owner", "client"]
 SECRET_BYTES: Final = 32  # 256 bits; the promise is 192
 PASSWORD_BYTES: Final = 18  # 144 bits, 24 characters; the promise is 128
 SLUG_TRIES: Final = 8  # two equal slugs of 40 random bits are rare, nine in a row are a bug
-MAX_KICKED: Final = 1_000  # ids of 22 characters; beyond it the one removed longest ago may return
 _BEARER_FIELD: Final = ((b"WWW-Authenticate", b"Bearer"),)
 
 
@@ -71,8 +69,11 @@ class Registry:
     now: Callable[[], datetime]
     settings: Settings
     trail: Trail = field(default=Factory(lambda self: Trail(self.now), takes_self=True))
-    passwords: Passwords = field(factory=Passwords)
-    _changing: trio.Lock = field(factory=trio.Lock)  # changes of policies read, then write
+    passwords: Passwords = field(
+        default=Factory(
+            lambda self: Passwords(Throttle(self.settings.max_password_tries)), takes_self=True
+        )
+    )
 
     # ── life ────────────────────────────────────────────────────────────────────────────────
 
@@ -115,6 +116,9 @@ class Registry:
                 password_hash = policy.hash_generated(password)
             else:
                 password_hash = await self.passwords.hash_chosen(password)
+        gate_hash = None
+        if wish.gate_password is not None:
+            gate_hash = await self.passwords.hash_chosen(wish.gate_password)
         now = self.now()
         session = Session(
             session_id=secrets.token_hex(16),
@@ -128,6 +132,7 @@ class Registry:
             session_token_digest=digest_of(session_secret.encode("ascii")),
             owner_token_digest=digest_of(owner_token.encode("ascii")),
             policy=wish.policy,
+            gate_hash=gate_hash,
             created_by=by.name,
         )
         session, record = await self._put_new(session, by, named=wish.name is not None)
@@ -211,65 +216,14 @@ class Registry:
             await self.close(session, by)
         return len(found)
 
-    # ── policy ──────────────────────────────────────────────────────────────────────────────
+    # ── changes ─────────────────────────────────────────────────────────────────────────────
 
-    async def change_policy(self, session: Session, wish: PolicyChange, by: Actor) -> Session:
-        """Change who may see a session; durable before this returns, seen by the next request.
-
-        Raises:
-            AdmissionError: 410 the session is over; 429 too many passwords wait to be hashed.
-            StoreError: the store cannot take it; nothing changed.
-
-        Cancellation: the change is made wholly or not at all.
-        """
-        password_hash = None
-        if wish.password is not None:
-            password_hash = await self.passwords.hash_chosen(wish.password)
-        async with self._changing:
-            entry = self._live(session)
-            rules = wish.applied_to(entry.session.policy)
-            changed = evolve(entry.session, policy=rules)
-            if password_hash is not None:
-                changed = evolve(
-                    changed,
-                    auth_mode="basic",
-                    username=changed.username or DEFAULT_USERNAME,
-                    password_hash=password_hash,
-                )
-            elif wish.unprotect:
-                changed = evolve(changed, auth_mode="none", username=None, password_hash=None)
-            record = self.trail.record(
-                AuditEvent.POLICY_CHANGED,
-                by,
-                changed,
-                public=rules.public,
-                max_concurrent_viewers=rules.max_concurrent_viewers,
-                block_paths=len(rules.block_paths),
-                password_changed=wish.password is not None or wish.unprotect,
-            )
-            return await self._replace(entry, changed, record)
-
-    async def kick(self, session: Session, viewer_ids: Sequence[str], by: Actor) -> Session:
-        """Remove viewers for good: their next request, and what they have open, is refused.
+    def live(self, session: Session) -> Entry:
+        """Return the entry of a session that lives.
 
         Raises:
-            AdmissionError: 410 the session is over.
-            StoreError: the store cannot take it; nothing changed.
-
-        Cancellation: they are removed wholly or not at all.
+            AdmissionError: 404 it is unknown; 410 it is over.
         """
-        async with self._changing:
-            entry = self._live(session)
-            kept = [known for known in entry.session.kicked if known not in viewer_ids]
-            kicked = tuple([*kept, *dict.fromkeys(viewer_ids)][-MAX_KICKED:])
-            changed = evolve(entry.session, kicked=kicked)
-            record = self.trail.record(
-                AuditEvent.VIEWER_KICKED, by, changed, viewers=" ".join(viewer_ids)
-            )
-            return await self._replace(entry, changed, record)
-
-    def _live(self, session: Session) -> Entry:
-        """Return the entry of a session that lives."""
         entry = self.routes.find_id(session.session_id)
         if entry is None:
             raise _unknown()
@@ -278,7 +232,14 @@ class Registry:
             raise gone(entry.session)
         return entry
 
-    async def _replace(self, entry: Entry, session: Session, record: AuditRecord) -> Session:
+    async def replace(self, entry: Entry, session: Session, record: AuditRecord) -> Session:
+        """Put a changed session in the place of the one it was; return the one in force.
+
+        Raises:
+            StoreError: the store cannot take it; nothing changed.
+
+        Cancellation: the change is made wholly or not at all.
+        """
         await self.store.put_session(session, audit=record)
         self.trail.publish(record)
         if not entry.ended:  # closed meanwhile: the store kept that, and so do the routes

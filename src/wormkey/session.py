@@ -18,6 +18,7 @@ from typing import Final, Literal, TypeAlias
 from attrs import field, frozen
 
 from wormkey.errors import AdmissionError
+from wormkey.rules import OPEN_TO_ALL, Policy
 
 AuthMode: TypeAlias = Literal["none", "basic"]
 
@@ -78,36 +79,14 @@ class SessionState(enum.Enum):
 
 
 @frozen(kw_only=True)
-class Policy:
-    """What viewers of a session may do; the defaults let everybody see everything.
-
-    ``max_concurrent_viewers`` None means no limit. ``block_paths`` are prefixes of whole path
-    segments: ``/admin`` blocks ``/admin`` and ``/admin/x``, not ``/administrator``.
-    """
-
-    public: bool = True
-    max_concurrent_viewers: int | None = None
-    block_paths: tuple[str, ...] = ()
-
-    def as_json(self) -> dict[str, object]:
-        """Return the policy with the API's names."""
-        return {
-            "public": self.public,
-            "maxConcurrentViewers": self.max_concurrent_viewers,
-            "blockPaths": list(self.block_paths),
-        }
-
-
-OPEN_TO_ALL: Final = Policy()
-
-
-@frozen(kw_only=True)
 class Session:
     """One lease: immutable, secrets only as digests (hidden from repr), times aware UTC.
 
     ``port`` is what the client said; it is recorded, never dialled. ``created_by`` names the
-    principal that may take the slug again after the session's end. ``kicked`` are the ids of the
-    viewers that the owner removed.
+    principal that may take the slug again after the session's end. ``gate_hash`` is of the
+    password that the form asks for; ``claimed_by`` the digest of the browser that claimed the
+    owner's link; ``claim_digest`` of a further link's one-time code, while it is not spent.
+    ``kicked`` are the ids of the viewers that the owner removed.
     """
 
     session_id: str
@@ -122,6 +101,10 @@ class Session:
     session_token_digest: bytes = field(repr=False)
     owner_token_digest: bytes = field(repr=False)
     policy: Policy = OPEN_TO_ALL
+    gate_hash: str | None = field(default=None, repr=False)
+    paused: bool = False
+    claimed_by: bytes | None = field(default=None, repr=False)
+    claim_digest: bytes | None = field(default=None, repr=False)
     kicked: tuple[str, ...] = ()
     created_by: str = ""
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from wormkey.errors import StoreError
-from wormkey.store import make_private_folder
+from wormkey.signing import KEY_BYTES, SigningKey
+from wormkey.store import make_private_folder, write_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,8 +22,36 @@ if TYPE_CHECKING:
 
 STORE_FILE: Final = "wormkeyd.sqlite3"
 LOCAL_TOKEN_FILE: Final = "local-token"  # noqa: S105 - a file name
+SIGNING_KEY_FILE: Final = "signing-key"
 LOCK_FILE: Final = "wormkeyd.lock"
 _PID_DIGITS: Final = 20
+
+
+def read_signing_key(folder: Path) -> SigningKey:
+    """Return the folder's key, made (0600) where there is none.
+
+    Whoever has lost it makes every browser a new one: nothing else hangs on it.
+
+    Raises:
+        StoreError: the file cannot be read or written, or holds no key.
+    """
+    path = folder / SIGNING_KEY_FILE
+    try:
+        try:
+            text = path.read_text(encoding="ascii")
+        except FileNotFoundError:
+            text = secrets.token_hex(KEY_BYTES)
+            write_private(path, text + "\n")
+        secret = bytes.fromhex(text)
+    except OSError as error:
+        raise StoreError(
+            f"cannot open {path}: {error.strerror}; check its owner and mode, or set --state-dir"
+        ) from error
+    except ValueError:
+        secret = b""
+    if len(secret) != KEY_BYTES:
+        raise StoreError(f"{path} holds no key; restore it, or remove it and all cookies end")
+    return SigningKey(secret)
 
 
 @contextmanager

@@ -20,29 +20,30 @@ if TYPE_CHECKING:
     from wormkey.config import Settings
 
 MAX_KEYS: Final = 50_000  # about 150 B each; beyond it the key that moved longest ago is forgotten
-WINDOW_S: Final = 60.0  # every rate is "so many in a minute", and may be used up at once
+WINDOW_S: Final = 60.0  # a daemon's rate is "so many in a minute", and may be used up at once
 LOOPBACK: Final = "loopback"  # this machine, by whichever of its addresses
 _IPV6_SITE_BITS: Final = 64  # RFC 4291 §2.5.4: one subscriber has at least a whole /64
 
 
 @define(eq=False)
 class Throttle:
-    """At most ``limit`` events of each key in WINDOW_S seconds, refilled evenly."""
+    """At most ``limit`` events of each key in ``window_s`` seconds, refilled evenly."""
 
     limit: int
     max_keys: int = MAX_KEYS
     refused: int = 0  # how often somebody was told to wait
+    window_s: float = WINDOW_S
     _even_at: OrderedDict[str, float] = field(factory=OrderedDict, repr=False)
 
     def wait_s(self, key: str, now: float) -> float:
         """Return how many seconds until ``key`` may do it again; 0 if now. Counts nothing."""
         even_at = self._even_at.get(key, now)
-        return max(0.0, even_at - now - (WINDOW_S - self._interval_s))
+        return max(0.0, even_at - now - (self.window_s - self._interval_s))
 
     def count(self, key: str, now: float) -> None:
         """Count one event of ``key``, allowed or not; a debt never exceeds one window."""
         even_at = max(self._even_at.pop(key, now), now) + self._interval_s
-        self._even_at[key] = min(even_at, now + WINDOW_S)
+        self._even_at[key] = min(even_at, now + self.window_s)
         while len(self._even_at) > self.max_keys:
             self._even_at.popitem(last=False)
 
@@ -62,7 +63,7 @@ class Throttle:
 
     @property
     def _interval_s(self) -> float:
-        return WINDOW_S / self.limit
+        return self.window_s / self.limit
 
     def __len__(self) -> int:
         """Return how many keys are remembered."""

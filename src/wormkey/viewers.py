@@ -1,86 +1,51 @@
 """Viewers: who is who, how many there are, and who was removed.
 
 A viewer is a browser that brings the gateway's cookie back. Until it does, all cookie-less
-requests of one address are one viewer; when it does, it is that same one. Owns the cookie's
-signature, the ids that owners see, and the table of one session's viewers. Pure: time (seconds of
+requests of one address are one viewer; when it does, it is that same one. Owns what is in the
+cookie, the ids that owners see, and the table of one session's viewers. Pure: time (seconds of
 a monotonic clock) and randomness come in as arguments; what is open is told by callables.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final
 
 from attrs import define, field, frozen
+
+from wormkey.signing import SigningKey, base64url
 
 SEEN_S: Final = 60.0  # a viewer counts so long after his last request
 MAX_KNOWN: Final = 10_000  # about 500 B each; beyond it the one seen longest ago is forgotten
 MAX_ISSUED: Final = 64  # cookies given to one address that have not come back yet
 ID_BYTES: Final = 16
-KEY_BYTES: Final = 32
 COOKIE_AGE_S: Final = 30 * 24 * 60 * 60  # as long as the longest session
-_TAG_BYTES: Final = 16
+_COOKIE: Final = "viewer cookie"
 _PUBLIC_ID_BYTES: Final = 12
 
 
-@frozen
-class ViewerKey:
-    """The secret that signs viewers' cookies and hides what their ids are made of."""
-
-    secret: bytes = field(repr=False)
-
-    def mint(self, random: bytes) -> bytes:
-        """Return a new cookie's value for ID_BYTES random bytes."""
-        if len(random) != ID_BYTES:
-            raise ValueError(f"mint takes {ID_BYTES} bytes, not {len(random)}")
-        name = _b64(random)
-        return name + b"." + self._tag(b"cookie", name, _TAG_BYTES)
-
-    def read(self, value: bytes) -> bytes | None:
-        """Return the name in a cookie's value that this key signed; None for any other."""
-        name, _, tag = value.partition(b".")
-        if name and hmac.compare_digest(self._tag(b"cookie", name, _TAG_BYTES), tag):
-            return name
-        return None
-
-    def id_of(self, session_id: str, *, cookie: bytes = b"", address: str = "") -> str:
-        """Return the id under which one session's owner sees a cookie, or an address.
-
-        Another session's owner sees another one: nobody can be followed from app to app.
-        """
-        kind = b"viewer" if cookie else b"address"
-        text = b"\n".join((session_id.encode(), cookie or address.encode()))
-        return self._tag(kind, text, _PUBLIC_ID_BYTES).decode("ascii")
-
-    def _tag(self, purpose: bytes, text: bytes, size: int) -> bytes:
-        return _b64(hmac.digest(self.secret, purpose + b"\n" + text, hashlib.sha256)[:size])
+def mint(key: SigningKey, random: bytes) -> bytes:
+    """Return a new viewer cookie's value for ID_BYTES random bytes."""
+    if len(random) != ID_BYTES:
+        raise ValueError(f"mint takes {ID_BYTES} bytes, not {len(random)}")
+    return key.seal(_COOKIE, base64url(random))
 
 
-def _b64(data: bytes) -> bytes:
-    return base64.urlsafe_b64encode(data).rstrip(b"=")
+def read(key: SigningKey, values: Iterable[bytes]) -> bytes | None:
+    """Return the name in the first cookie value that this daemon made; None if there is none."""
+    return next((name for value in values if (name := key.open(_COOKIE, value)) is not None), None)
 
 
-def cookie_name(scheme: bytes) -> bytes:
-    """Return the viewer cookie's name; by https only this host itself can have set it."""
-    return b"__Host-wormkey_viewer" if scheme == b"https" else b"wormkey_viewer"
+def id_of(key: SigningKey, session_id: str, *, cookie: bytes = b"", address: str = "") -> str:
+    """Return the id under which one session's owner sees a cookie, or an address.
 
-
-def set_cookie(value: bytes, scheme: bytes) -> bytes:
-    """Return the Set-Cookie value that gives a browser its viewer cookie (RFC 6265bis §4.1).
-
-    Lax, so that who follows a link from elsewhere is known at once.
+    Another session's owner sees another one: nobody can be followed from app to app.
     """
-    secure = b"; Secure" if scheme == b"https" else b""
-    return b"%b=%b; Path=/; Max-Age=%d; HttpOnly; SameSite=Lax%b" % (
-        cookie_name(scheme),
-        value,
-        COOKIE_AGE_S,
-        secure,
-    )
+    kind = "viewer" if cookie else "address"
+    part = cookie or address.encode()
+    tag = key.tag(kind, session_id.encode(), part, size_bytes=_PUBLIC_ID_BYTES)
+    return tag.decode("ascii")
 
 
 @frozen

@@ -7,35 +7,34 @@ Unknown members are ignored, as the API promises. Pure; what becomes of a wish i
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final, cast
 
 from attrs import field, frozen
 
+from wormkey.rules import CONTROL, OPEN_TO_ALL, RULE_NAMES, Policy, parse_policy
 from wormkey.session import (
     DEFAULT_EXPIRES_IN_S,
     DEFAULT_USERNAME,
     MAX_PASSWORD_LENGTH,
     MAX_USERNAME_LENGTH,
-    OPEN_TO_ALL,
     AuthMode,
-    Policy,
     bad_wish,
     check_name,
     parse_expires_in,
 )
 
-MAX_BLOCK_PATHS: Final = 64
-MAX_BLOCK_PATH_LENGTH: Final = 256
-MAX_VIEWERS: Final = 10_000
 MAX_VIEWER_ID_LENGTH: Final = 64
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _VIEWER_ID = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_VIEWER_ID_LENGTH}}}\Z", re.ASCII)
 
 
 @frozen(kw_only=True)
 class NewSession:
-    """A checked wish for a session; ``password`` None with basic asks for a generated one."""
+    """A checked wish for a session.
+
+    ``password`` belongs to HTTP Basic, None asks for a generated one; ``gate_password`` is the
+    policy's, which a form asks for.
+    """
 
     port: int
     expires_in_s: int
@@ -43,6 +42,7 @@ class NewSession:
     name: str | None = None
     username: str | None = None
     password: str | None = field(default=None, repr=False)
+    gate_password: str | None = field(default=None, repr=False)
     policy: Policy = OPEN_TO_ALL
 
     @classmethod
@@ -61,9 +61,6 @@ class NewSession:
         asked = wish.get("policy")
         policy = parse_policy(asked)
         password = _string(wish, "password")
-        if isinstance(asked, dict) and asked.get("password") is not None and password is None:
-            password = _string(cast("Mapping[str, object]", asked), "password")
-            wish = {"authMode": "basic", **wish}
         auth_mode, username = _credentials(wish, password)
         name = _string(wish, "name")
         expires_in = _string(wish, "expiresIn")
@@ -78,6 +75,7 @@ class NewSession:
             name=None if name is None else check_name(name),
             username=username,
             password=password,
+            gate_password=_password_of(asked),
             policy=policy,
         )
 
@@ -104,12 +102,16 @@ class PolicyChange:
             raise bad_wish("invalid_request", "the content must be a JSON object")
         members = cast("Mapping[str, object]", document)
         parse_policy(members)
-        password = _string(members, "password") or None
-        if password is not None:
-            _check_password(password)
+        password = _password_of(members)
         unprotect = "password" in members and password is None
         kept = {name: value for name, value in members.items() if name != "password"}
         return cls(members=kept, password=password, unprotect=unprotect)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The rules that are named, for the audit trail; a password without its value."""
+        known = tuple(name for name in RULE_NAMES if name in self.members)
+        return known if self.password is None and not self.unprotect else (*known, "password")
 
     def applied_to(self, policy: Policy) -> Policy:
         """Return ``policy`` with what is wished for."""
@@ -132,59 +134,6 @@ def parse_kick(document: object) -> str:
     return viewer_id
 
 
-def parse_policy(document: object, base: Policy = OPEN_TO_ALL) -> Policy:
-    """Return ``base`` with the members of a JSON policy; absent members stay as they are.
-
-    ``password`` belongs to the session, not to this value, and is not read here.
-
-    Raises:
-        AdmissionError: 400 ``invalid_policy`` with one sentence that names the member.
-    """
-    if document is None:
-        return base
-    if not isinstance(document, dict):
-        raise bad_wish("invalid_policy", "policy must be an object")
-    wish = cast("Mapping[str, object]", document)
-    public = wish.get("public", base.public)
-    if not isinstance(public, bool):
-        raise bad_wish("invalid_policy", "policy.public must be true or false")
-    viewers = wish.get("maxConcurrentViewers", base.max_concurrent_viewers)
-    if viewers is not None and (
-        isinstance(viewers, bool) or not isinstance(viewers, int) or not 0 <= viewers <= MAX_VIEWERS
-    ):
-        raise bad_wish(
-            "invalid_policy",
-            f"policy.maxConcurrentViewers must be a number up to {MAX_VIEWERS}, or 0 for no limit",
-        )
-    viewers = viewers or None
-    paths = wish.get("blockPaths", base.block_paths)
-    return Policy(public=public, max_concurrent_viewers=viewers, block_paths=_block_paths(paths))
-
-
-def _block_paths(value: object) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    fits = isinstance(value, Sequence) and not isinstance(value, str | bytes)
-    paths = tuple(cast("Sequence[object]", value)) if fits else ()
-    texts = tuple(path for path in paths if isinstance(path, str) and _is_block_path(path))
-    if not fits or len(texts) != len(paths) or len(texts) > MAX_BLOCK_PATHS:
-        raise bad_wish(
-            "invalid_policy",
-            f"policy.blockPaths must be a list of at most {MAX_BLOCK_PATHS} paths that begin "
-            "with / and hold no query",
-        )
-    return texts
-
-
-def _is_block_path(path: str) -> bool:
-    return (
-        path.startswith("/")
-        and len(path) <= MAX_BLOCK_PATH_LENGTH
-        and not any(mark in path for mark in "?#\\%")
-        and _CONTROL.search(path) is None
-    )
-
-
 def _credentials(wish: Mapping[str, object], password: str | None) -> tuple[AuthMode, str | None]:
     """Return the auth mode and the username; refuse a password that would protect nothing."""
     mode = _string(wish, "authMode") or "none"
@@ -197,19 +146,25 @@ def _credentials(wish: Mapping[str, object], password: str | None) -> tuple[Auth
         raise bad_wish("invalid_auth_mode", 'authMode must be "none" or "basic"')
     username = DEFAULT_USERNAME if username is None else username
     # RFC 7617 §2: no colon in a user-id, no control characters in either.
-    if (
-        not 1 <= len(username) <= MAX_USERNAME_LENGTH
-        or ":" in username
-        or _CONTROL.search(username)
-    ):
+    if not 1 <= len(username) <= MAX_USERNAME_LENGTH or ":" in username or CONTROL.search(username):
         raise bad_wish("invalid_username", "username must be 1 to 128 characters without a colon")
     if password is not None:
         _check_password(password)
     return "basic", username
 
 
+def _password_of(policy: object) -> str | None:
+    """Return the password of a JSON policy; null and "" are none."""
+    if not isinstance(policy, dict):
+        return None
+    password = _string(cast("Mapping[str, object]", policy), "password") or None
+    if password is not None:
+        _check_password(password)
+    return password
+
+
 def _check_password(password: str) -> None:
-    if not 1 <= len(password) <= MAX_PASSWORD_LENGTH or _CONTROL.search(password):
+    if not 1 <= len(password) <= MAX_PASSWORD_LENGTH or CONTROL.search(password):
         raise bad_wish(
             "invalid_password", "password must be 1 to 1024 characters, none of them a control"
         )

@@ -11,6 +11,7 @@ from attrs import define, field
 
 from wormkey.access import Access
 from wormkey.audit import Actor
+from wormkey.changes import Changes
 from wormkey.config import Settings
 from wormkey.errors import AdmissionError, ErrorCode, TunnelError
 from wormkey.journal import Journal
@@ -87,11 +88,13 @@ class Daemon:
     journal: Journal = field(init=False)
     registry: Registry = field(init=False)
     access: Access = field(init=False)
+    changes: Changes = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.journal = Journal(self.store, self.routes.meters, self.settings.audit_records)
         trail = Trail(self.clock, self.journal.publish, self.journal.behind)
         self.registry = Registry(self.store, self.routes, self.clock, self.settings, trail)
+        self.changes = Changes(self.registry)
         self.access = Access(self.store, self.clock, self.settings, trail, self.journal.use_token)
 
     async def create(self, created_by: str = "token:a", **wish: Any) -> Created:

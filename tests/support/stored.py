@@ -8,7 +8,8 @@ from typing import Any
 from attrs import evolve
 
 from wormkey.audit import AuditEvent, AuditRecord
-from wormkey.session import Policy, Session, digest_of
+from wormkey.rules import Policy
+from wormkey.session import Session, digest_of
 from wormkey.usage import Usage
 
 NOW = datetime(2030, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -29,6 +30,10 @@ def session(number: int, **changes: Any) -> Session:
         session_token_digest=digest_of(b"session %d" % number),
         owner_token_digest=digest_of(b"owner %d" % number),
         policy=Policy(public=False, max_concurrent_viewers=3, block_paths=("/a",)),
+        gate_hash="sha256$y",
+        paused=True,
+        claimed_by=b"B" * 32,
+        claim_digest=b"C" * 32,
         kicked=("viewer-1", "viewer-2"),
         created_by="token:laptop",
     )

@@ -8,7 +8,7 @@ import pytest
 from attrs import evolve
 
 from tests.support.stored import HOUR, NOW, session, trace, usage
-from wormkey.session import Policy
+from wormkey.rules import Policy
 from wormkey.store import Batch, SlugTakenError, Store, TokenNameTakenError, write_private
 from wormkey.store.memory import MemoryStore
 from wormkey.store.sqlite import open_sqlite

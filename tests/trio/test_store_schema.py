@@ -9,7 +9,8 @@ import pytest
 
 from tests.support.stored import NOW, session, trace, usage
 from wormkey.errors import StoreError
-from wormkey.session import Policy, Session, digest_of
+from wormkey.rules import Policy
+from wormkey.session import Session, digest_of
 from wormkey.store import AccessToken, Batch
 from wormkey.store.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 from wormkey.store.sqlite import open_sqlite
@@ -102,9 +103,9 @@ async def test_old_files_become_new_ones(tmp_path: Path, version: int) -> None:
         closed_at=NOW,
         session_token_digest=digest_of(b"session 1"),
         owner_token_digest=digest_of(b"owner 1"),
-        policy=Policy(),
+        policy=Policy(max_concurrent_viewers=0),  # null meant no limit
     )
-    live = session(1, kicked=())
+    live = session(1, kicked=(), gate_hash=None, paused=False, claimed_by=None, claim_digest=None)
     assert sorted(await store.load_sessions(), key=lambda each: each.slug) == [live, closed]
     assert list(await store.list_access_tokens()) == [AccessToken(name="laptop", created_at=NOW)]
     assert await store.find_access_token(b"L" * 32) == "laptop"

@@ -46,8 +46,10 @@ NO_LIMITS = frozenset(
         "registry.PASSWORD_BYTES",
         "session.MIN_NAME_LENGTH",
         "session.SLUG_RANDOM_BYTES",
+        "owners.BROWSER_ID_BYTES",
         "viewers.ID_BYTES",
-        "viewers.KEY_BYTES",
+        "signing.KEY_BYTES",
+        "signing.TAG_BYTES",
         "wire.HEADER_BYTES",
         "wire0.HEADER_BYTES0",
     }

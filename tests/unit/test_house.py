@@ -38,7 +38,7 @@ PROVED_BY = {
     "store_memory": "trio/test_store*.py",
     "store_rows": "trio/test_store*.py",
     "store_sqlite": "trio/test_store*.py",
-    "trail": "trio/test_registry_policy*.py",
+    "trail": "trio/test_changes*.py",
     "tokens": "unit/test_daemon*.py",
     "tunnelstream": "trio/test_tunnel*.py",
 }

@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wormkey import policy
-from wormkey.policy import Admit, Challenge, Credentials, Policy, Refuse
+from wormkey.policy import Admit, AskPassword, Challenge, Credentials, Facts, Refuse
+from wormkey.rules import Policy
 from wormkey.session import Session, digest_of
+from wormkey.values import parse_network
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 OPEN = Session(
@@ -125,9 +127,14 @@ def test_challenge_names_the_session() -> None:
 
 def admit(session: Session, target: bytes = b"/", **facts: Any) -> policy.Verdict:
     """Ask for a verdict on a first viewer without credentials."""
-    return policy.admit(
-        session, target=target, **{"authenticated": False, "active_viewers": 0} | facts
-    )
+    return policy.admit(session, Facts(target=target, **facts))
+
+
+def refused(session: Session, target: bytes = b"/", **facts: Any) -> tuple[int, str]:
+    """Return status and code of the verdict, which must be a refusal."""
+    verdict = admit(session, target, **facts)
+    assert isinstance(verdict, Refuse)
+    return verdict.status, verdict.code
 
 
 def test_open_session_admits_and_closed_one_asks() -> None:
@@ -145,13 +152,92 @@ def test_locked_page_answers_403_even_with_credentials() -> None:
     assert verdict.status == 403
 
 
-def test_the_viewer_over_the_limit_is_refused() -> None:
-    """As many viewers as the owner said, no more."""
-    session = evolve(OPEN, policy=Policy(max_concurrent_viewers=2))
-    assert admit(session, active_viewers=1) == Admit()
-    verdict = admit(session, active_viewers=2)
+def test_the_password_is_asked_for_apart_from_credentials() -> None:
+    """A session may have either, or both; each is wanted by itself."""
+    gated = evolve(OPEN, gate_hash="sha256$x")
+    assert admit(gated) == AskPassword()
+    assert admit(gated, authenticated=True) == AskPassword()
+    assert admit(gated, knows_password=True) == Admit()
+    both = evolve(LOCKED, gate_hash="sha256$x")
+    assert admit(both, knows_password=True) == Challenge()
+    assert admit(both, authenticated=True) == AskPassword()
+    assert admit(both, authenticated=True, knows_password=True) == Admit()
+
+
+def test_the_owner_is_let_past_what_is_his_to_open() -> None:
+    """The lock, the networks, both credentials; not the paths, methods and sizes of his app."""
+    rules = Policy(
+        public=False,
+        denied_networks=(parse_network("192.0.2.1/32"),),
+        block_paths=("/admin",),
+        allowed_methods=("GET",),
+        max_content_bytes=5,
+    )
+    session = evolve(LOCKED, policy=rules, gate_hash="sha256$x")
+    mine: dict[str, Any] = {"owner": True, "address": "192.0.2.1"}
+    assert admit(session, **mine) == Admit()
+    assert refused(session, b"/admin", **mine) == (403, "path_blocked")
+    assert refused(session, method=b"POST", **mine) == (405, "method_refused")
+    assert refused(session, content_length=6, **mine) == (413, "content_too_large")
+
+
+@pytest.mark.parametrize(
+    ("allowed", "denied", "address", "fits"),
+    [
+        ((), (), "192.0.2.1", True),
+        ((), (), "", True),
+        (("192.0.2.0/24",), (), "192.0.2.1", True),
+        (("192.0.2.0/24",), (), "198.51.100.1", False),
+        (("192.0.2.0/24",), (), "2001:db8::1", False),
+        (("192.0.2.0/24",), (), "unix", False),
+        (("192.0.2.0/24",), (), "::ffff:192.0.2.1", True),
+        ((), ("192.0.2.0/24",), "192.0.2.1", False),
+        ((), ("192.0.2.0/24",), "::ffff:192.0.2.1", False),
+        ((), ("192.0.2.0/24",), "198.51.100.1", True),
+        ((), ("192.0.2.0/24",), "unix", True),
+        (("192.0.2.0/24",), ("192.0.2.1/32",), "192.0.2.1", False),
+        (("192.0.2.0/24",), ("192.0.2.1/32",), "192.0.2.2", True),
+        (("2001:db8::/32",), (), "2001:db8::1", True),
+    ],
+)
+def test_networks_are_admitted_and_denied(
+    allowed: tuple[str, ...], denied: tuple[str, ...], address: str, fits: bool
+) -> None:
+    """Denied counts before allowed, and an address in no list of allowed ones is out."""
+    rules = Policy(
+        allowed_networks=tuple(map(parse_network, allowed)),
+        denied_networks=tuple(map(parse_network, denied)),
+    )
+    session = evolve(OPEN, policy=rules)
+    if fits:
+        assert admit(session, address=address) == Admit()
+    else:
+        assert refused(session, address=address) == (403, "network_not_allowed")
+
+
+def test_only_the_methods_of_the_list_pass() -> None:
+    """405 names them; methods are compared with case (RFC 9110 §9.1)."""
+    session = evolve(OPEN, policy=Policy(allowed_methods=("GET", "HEAD")))
+    assert admit(session, method=b"HEAD") == Admit()
+    verdict = admit(session, method=b"POST")
     assert isinstance(verdict, Refuse)
-    assert verdict.status == 429
+    assert verdict.fields == ((b"Allow", b"GET, HEAD"),)
+    assert refused(session, method=b"get") == (405, "method_refused")
+
+
+def test_content_that_says_it_is_too_large_is_refused() -> None:
+    """At the limit it passes; content of unknown length is counted as it comes."""
+    session = evolve(OPEN, policy=Policy(max_content_bytes=5))
+    assert admit(session, method=b"POST", content_length=5) == Admit()
+    assert admit(session, method=b"POST", content_length=None) == Admit()
+    assert refused(session, method=b"POST", content_length=6) == (413, "content_too_large")
+
+
+def test_blocked_paths_keep_their_case_where_the_owner_says_so() -> None:
+    """/Admin is another path than /admin for an app that thinks so."""
+    session = evolve(OPEN, policy=Policy(block_paths=("/admin",), ignore_case=False))
+    assert refused(session, b"/%61dmin") == (403, "path_blocked")
+    assert admit(session, b"/Admin") == Admit()
 
 
 @pytest.mark.parametrize(

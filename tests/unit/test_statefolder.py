@@ -12,7 +12,12 @@ import pytest
 
 from tests.support.process import SOURCE
 from wormkey.errors import StoreError
-from wormkey.statefolder import LOCK_FILE, lock_state_folder
+from wormkey.statefolder import (
+    LOCK_FILE,
+    SIGNING_KEY_FILE,
+    lock_state_folder,
+    read_signing_key,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,3 +84,20 @@ def test_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
         lock_state_folder(tmp_path / "state"),
     ):
         pytest.fail("a file is no folder")
+
+
+def test_the_signing_key_is_made_once_and_kept_private(tmp_path: Path) -> None:
+    """Cookies outlive a restart; nobody else reads what signs them."""
+    key = read_signing_key(tmp_path)
+    assert read_signing_key(tmp_path) == key
+    assert (tmp_path / SIGNING_KEY_FILE).stat().st_mode & 0o777 == 0o600
+    (tmp_path / SIGNING_KEY_FILE).unlink()
+    assert read_signing_key(tmp_path) != key
+
+
+@pytest.mark.parametrize("text", ["", "abc", "zz" * 32, "00" * 31])
+def test_a_damaged_key_is_refused_by_name(tmp_path: Path, text: str) -> None:
+    """A short key would sign, and could be guessed."""
+    (tmp_path / SIGNING_KEY_FILE).write_text(text)
+    with pytest.raises(StoreError, match=SIGNING_KEY_FILE):
+        read_signing_key(tmp_path)

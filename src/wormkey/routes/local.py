@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 from attrs import define, field
 
+from wormkey.crowd import Crowd
 from wormkey.routes import Upstream
 from wormkey.session import Session
 from wormkey.usage import Meter
@@ -33,6 +34,7 @@ class Entry:
     waiting: int = 0  # requests held for a client that is away; the gateway bounds them
     meter: Meter = field(factory=Meter)  # what it has carried
     tunnels: int = 0  # that it has had in this process
+    _crowd: Crowd | None = None
     _changed: trio.Event = field(factory=trio.Event)
 
     async def wait_upstream(self, timeout_s: float) -> Upstream | None:
@@ -51,9 +53,16 @@ class Entry:
         return self.upstream
 
     @property
+    def crowd(self) -> Crowd:
+        """Everybody who is here; made at the first visit, since most sessions see none."""
+        if self._crowd is None:
+            self._crowd = Crowd.of(self.session.kicked)
+        return self._crowd
+
+    @property
     def paused(self) -> bool:
-        """Whether the client asked for no new requests."""
-        return self.upstream is not None and self.upstream.paused
+        """Whether the client, or the owner in his browser, asked for no new requests."""
+        return self.session.paused or (self.upstream is not None and self.upstream.paused)
 
     @property
     def _settled(self) -> bool:

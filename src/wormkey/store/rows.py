@@ -12,30 +12,44 @@ from typing import Any, Final
 
 from wormkey.audit import AuditEvent, AuditRecord
 from wormkey.errors import AdmissionError, StoreError
+from wormkey.rules import parse_policy
 from wormkey.session import Session
 from wormkey.usage import Usage
-from wormkey.wishes import parse_policy
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
-PUT_SESSION: Final = """
-    INSERT INTO session (session_id, slug, created_at, expires_at, closed_at, port, auth_mode,
-        username, password_hash, session_token_digest, owner_token_digest, policy, kicked,
-        created_by)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+# The columns of a session but its usage, in the order of ``session_row``.
+_COLUMNS: Final = (
+    "session_id",
+    "slug",
+    "created_at",
+    "expires_at",
+    "closed_at",
+    "port",
+    "auth_mode",
+    "username",
+    "password_hash",
+    "session_token_digest",
+    "owner_token_digest",
+    "policy",
+    "gate_hash",
+    "paused",
+    "claimed_by",
+    "claim_digest",
+    "kicked",
+    "created_by",
+)
+_FIXED: Final = frozenset({"session_id", "slug", "created_at", "closed_at"})
+_NAMES: Final = ", ".join(_COLUMNS)
+_MARKS: Final = ", ".join("?" * len(_COLUMNS))
+_CHANGES: Final = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name not in _FIXED)
+
+PUT_SESSION: Final = f"""
+    INSERT INTO session ({_NAMES}) VALUES ({_MARKS})
     ON CONFLICT (session_id) DO UPDATE SET
-        expires_at = excluded.expires_at, closed_at = ifnull(closed_at, excluded.closed_at),
-        port = excluded.port, auth_mode = excluded.auth_mode, username = excluded.username,
-        password_hash = excluded.password_hash,
-        session_token_digest = excluded.session_token_digest,
-        owner_token_digest = excluded.owner_token_digest, policy = excluded.policy,
-        kicked = excluded.kicked, created_by = excluded.created_by
-"""
-LOAD_SESSIONS: Final = """
-    SELECT session_id, slug, created_at, expires_at, closed_at, port, auth_mode, username,
-        password_hash, session_token_digest, owner_token_digest, policy, kicked, created_by
-    FROM session
-"""
+        closed_at = ifnull(closed_at, excluded.closed_at), {_CHANGES}
+"""  # noqa: S608 - of the names above only
+LOAD_SESSIONS: Final = f"SELECT {_NAMES} FROM session"  # noqa: S608 - as above
 CLOSE_SESSION: Final = """
     UPDATE session SET closed_at = ? WHERE session_id = ? AND closed_at IS NULL
 """
@@ -113,6 +127,10 @@ def session_row(session: Session) -> tuple[object, ...]:
         session.session_token_digest,
         session.owner_token_digest,
         _json(session.policy.as_json()),
+        session.gate_hash,
+        int(session.paused),
+        session.claimed_by,
+        session.claim_digest,
         _json(session.kicked),
         session.created_by,
     )
@@ -124,29 +142,19 @@ def session_of(row: tuple[Any, ...]) -> Session:
     Raises:
         StoreError: the row is damaged; the message names the session.
     """
+    value: dict[str, Any] = dict(zip(_COLUMNS, row, strict=True))
     try:
-        policy = parse_policy(json.loads(row[11]))
-        kicked = tuple(str(each) for each in json.loads(row[12]))
+        value["policy"] = parse_policy(json.loads(value["policy"]))
+        value["kicked"] = tuple(str(each) for each in json.loads(value["kicked"]))
     except (ValueError, TypeError, AdmissionError) as error:
         raise StoreError(
             f"session {row[0]}: its policy cannot be read; restore a backup"
         ) from error
-    return Session(
-        session_id=row[0],
-        slug=row[1],
-        created_at=to_time(row[2]),
-        expires_at=to_time(row[3]),
-        closed_at=_maybe_time(row[4]),
-        port=row[5],
-        auth_mode=row[6],
-        username=row[7],
-        password_hash=row[8],
-        session_token_digest=row[9],
-        owner_token_digest=row[10],
-        policy=policy,
-        kicked=kicked,
-        created_by=row[13],
-    )
+    value["created_at"] = to_time(value["created_at"])
+    value["expires_at"] = to_time(value["expires_at"])
+    value["closed_at"] = _maybe_time(value["closed_at"])
+    value["paused"] = bool(value["paused"])
+    return Session(**value)
 
 
 def usage_row(session_id: str, usage: Usage) -> tuple[object, ...]:

@@ -45,6 +45,10 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         ) STRICT, WITHOUT ROWID""",
     ),
     (
+        "ALTER TABLE session ADD COLUMN gate_hash TEXT",
+        "ALTER TABLE session ADD COLUMN paused INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE session ADD COLUMN claimed_by BLOB",
+        "ALTER TABLE session ADD COLUMN claim_digest BLOB",
         "ALTER TABLE session ADD COLUMN kicked TEXT NOT NULL DEFAULT '[]'",
         "ALTER TABLE session ADD COLUMN requests INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE session ADD COLUMN received_bytes INTEGER NOT NULL DEFAULT 0",

@@ -1,4 +1,4 @@
-"""The registry's changes: policy, removed viewers, whole principals; each durable and traced."""
+"""An owner's changes: policy, password, removed viewers, pause; each durable and traced."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from tests.support.sessions import HOUR_S, OWNER, Daemon, basic, refusal
-from wormkey import registry
+from tests.support.sessions import HOUR_S, OWNER, Daemon, refusal
+from wormkey import changes
 from wormkey.audit import OPERATOR, AuditEvent
 from wormkey.config import Settings
 from wormkey.errors import AdmissionError, ErrorCode, StoreError
+from wormkey.policy import Facts, verify_password
 from wormkey.store.memory import MemoryStore
+from wormkey.viewers import ViewerIds
 from wormkey.wishes import PolicyChange
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ def current(daemon: Daemon, session: Session) -> Session:
 async def change(daemon: Daemon, session: Session, **members: object) -> Session:
     """Change the session's policy as its owner."""
     wish = PolicyChange.from_json(members)
-    return await daemon.registry.change_policy(session, wish, OWNER)
+    return await daemon.changes.change_policy(session, wish, OWNER)
 
 
 async def test_a_policy_change_is_seen_at_once_and_survives(daemon: Daemon) -> None:
@@ -52,20 +54,86 @@ async def test_a_policy_change_is_seen_at_once_and_survives(daemon: Daemon) -> N
 
 
 async def test_a_password_is_set_changed_and_taken_away(daemon: Daemon) -> None:
-    """The old one opens nothing from the moment of the change."""
+    """The old one opens nothing from the moment of the change; it is stored as a slow hash."""
     made = await daemon.create()
-    check = daemon.registry.passwords.check
     first = await change(daemon, made.session, password="first")
-    assert first.auth_mode == "basic"
-    assert await check(first, basic("worm:first"))
+    assert first.gate_hash is not None
+    assert verify_password(b"first", first.gate_hash)
     second = await change(daemon, made.session, password="second")
-    assert not await check(second, basic("worm:first"))
-    assert await check(second, basic("worm:second"))
+    assert second.gate_hash is not None
+    assert not verify_password(b"first", second.gate_hash)
+    assert verify_password(b"second", second.gate_hash)
     kept = await change(daemon, made.session, public=True)
-    assert await check(kept, basic("worm:second"))
+    assert kept.gate_hash == second.gate_hash
     bare = await change(daemon, made.session, password=None)
-    assert (bare.auth_mode, bare.username, bare.password_hash) == ("none", None, None)
+    assert bare.gate_hash is None
     assert "second" not in repr(await daemon.store.load_sessions())
+
+
+def watched(daemon: Daemon, session: Session, name: str, **facts: Any) -> list[str]:
+    """Open an exchange that was admitted for these facts; the list tells whether it was cut."""
+    entry = daemon.routes.find(session.slug)
+    assert entry is not None
+    ended: list[str] = []
+    viewer = entry.crowd.enter(session.policy, ViewerIds(name, "A"), 0.0, owner=False)
+    entry.crowd.begin(viewer, Facts(**{"target": b"/"} | facts), lambda: ended.append(name))
+    return ended
+
+
+async def test_a_change_ends_what_it_shuts_out(daemon: Daemon) -> None:
+    """Open pages and sockets too, at once; those that are still admitted go on."""
+    made = await daemon.create()
+    page = watched(daemon, made.session, "page")
+    admin = watched(daemon, made.session, "admin", target=b"/admin/x")
+    owner = watched(daemon, made.session, "owner", owner=True)
+    await change(daemon, made.session, blockPaths=["/admin"])
+    assert (page, admin, owner) == ([], ["admin"], [])
+    await change(daemon, made.session, maxConcurrentViewers=1)
+    assert page == []
+    await change(daemon, made.session, public=False)
+    assert (page, owner) == (["page"], [])
+
+
+async def test_a_new_password_ends_what_the_old_one_opened(daemon: Daemon) -> None:
+    """Whoever knew the old one shows the new one first; the owner need not."""
+    made = await daemon.create()
+    await change(daemon, made.session, password="old")
+    page = watched(daemon, made.session, "page", knows_password=True)
+    owner = watched(daemon, made.session, "owner", owner=True)
+    await change(daemon, made.session, public=True)
+    assert page == []
+    await change(daemon, made.session, password="new")
+    assert (page, owner) == (["page"], [])
+
+
+async def test_a_kick_takes_the_cookie_and_the_address(daemon: Daemon) -> None:
+    """What he has open ends, and he does not come back without his cookie."""
+    made = await daemon.create()
+    page = watched(daemon, made.session, "v1")
+    kicked = await daemon.changes.kick(made.session, ["v1"], OWNER)
+    assert page == ["v1"]
+    assert kicked.kicked == ("v1", "A")
+    for each in (daemon, await daemon.restart()):
+        entry = each.routes.find(made.session.slug)
+        assert entry is not None
+        for ids in (ViewerIds("v1", "B"), ViewerIds(None, "A")):
+            with pytest.raises(AdmissionError) as caught:
+                entry.crowd.enter(kicked.policy, ids, 0.0, owner=False)
+            assert caught.value.code == "removed"
+        assert entry.crowd.enter(kicked.policy, ViewerIds("v2", "A"), 0.0, owner=False)
+
+
+async def test_a_pause_survives_a_restart(daemon: Daemon) -> None:
+    """Until the owner resumes."""
+    made = await daemon.create()
+    await daemon.changes.pause(made.session, OWNER, paused=True)
+    again = await daemon.restart()
+    for each in (daemon, again):
+        entry = each.routes.find(made.session.slug)
+        assert entry is not None
+        assert entry.paused
+    await again.changes.pause(made.session, OWNER, paused=False)
+    assert not current(await again.restart(), made.session).paused
 
 
 async def test_two_changes_at_once_lose_nothing(
@@ -83,7 +151,7 @@ async def test_two_changes_at_once_lose_nothing(
     async with trio.open_nursery() as nursery:
         for members in ({"public": False}, {"blockPaths": ["/a"]}, {"maxConcurrentViewers": 7}):
             nursery.start_soon(lambda members=members: change(daemon, made.session, **members))
-        nursery.start_soon(daemon.registry.kick, made.session, ["v1"], OWNER)
+        nursery.start_soon(daemon.changes.kick, made.session, ["v1"], OWNER)
     result = current(daemon, made.session)
     assert not result.policy.public
     assert result.policy.block_paths == ("/a",)
@@ -115,10 +183,10 @@ async def test_a_kick_is_remembered_once_and_survives(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Twice is once; beyond the bound the one removed first is forgotten."""
-    monkeypatch.setattr(registry, "MAX_KICKED", 2)
+    monkeypatch.setattr(changes, "MAX_KICKED", 2)
     made = await daemon.create()
     for viewer in ("a", "b", "a", "c"):
-        await daemon.registry.kick(made.session, [viewer], OWNER)
+        await daemon.changes.kick(made.session, [viewer], OWNER)
     assert current(daemon, made.session).kicked == ("a", "c")
     assert current(await daemon.restart(), made.session).kicked == ("a", "c")
 
@@ -134,7 +202,7 @@ async def test_a_session_that_is_over_takes_no_change(daemon: Daemon, ending: st
     before = await daemon.store.load_sessions()
     calls: list[Awaitable[Session]] = [
         change(daemon, made.session, public=False),
-        daemon.registry.kick(made.session, ["a"], OWNER),
+        daemon.changes.kick(made.session, ["a"], OWNER),
     ]
     for call in calls:
         with pytest.raises(AdmissionError) as caught:
@@ -156,7 +224,7 @@ async def test_a_store_that_fails_changes_nothing(
     with pytest.raises(StoreError):
         await change(daemon, made.session, public=False)
     with pytest.raises(StoreError):
-        await daemon.registry.kick(made.session, ["a"], OWNER)
+        await daemon.changes.kick(made.session, ["a"], OWNER)
     assert current(daemon, made.session) == made.session
 
 
@@ -182,7 +250,7 @@ async def test_every_act_leaves_a_trace_without_secrets(daemon: Daemon) -> None:
     made = await daemon.create("token:laptop", auth_mode="basic", username="worm")
     brief = await daemon.create("token:laptop", expires_in_s=1)
     await change(daemon, made.session, password="open sesame")
-    await daemon.registry.kick(made.session, ["v1"], OWNER)
+    await daemon.changes.kick(made.session, ["v1"], OWNER)
     await daemon.registry.close(made.session, OWNER)
     daemon.registry.expire(daemon.clock.pass_s(2))
     access = await daemon.access.add("ci")
