@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from wormkey import __version__
+from wormkey.audits import audit
 from wormkey.backup import backup
 from wormkey.command import EXIT_UNEXPECTED, EXIT_USAGE, fail, settings_of, with_options
 from wormkey.config import FdAddress, Settings, TcpAddress, UnixAddress
@@ -184,5 +185,6 @@ async def _connect(address: Address) -> trio.SocketStream:
             raise ConfigError(f"healthcheck cannot know where {address} listens; name its address")
 
 
+_wormkeyd.add_command(audit)
 _wormkeyd.add_command(backup)
 _wormkeyd.add_command(token)

@@ -258,14 +258,15 @@ async def _accept(
 
 
 async def _announce(running: Running, notifier: Notifier) -> None:
-    token = await running.node.access.ensure_first()
+    node = running.node
+    started = node.registry.trail.record(AuditEvent.DAEMON_STARTED, DAEMON, version=node.version)
+    node.journal.behind(started)
+    await node.journal.flush()  # so that it stands before what the daemon does
+    token = await node.access.ensure_first()
     if token is not None:
         # Standard output, once: a log would keep the secret.
         sys.stdout.write(f"wormkey login {running.control_url} --token {token}\n")
         sys.stdout.flush()
-    node = running.node
-    trail = node.registry.trail
-    node.journal.behind(trail.record(AuditEvent.DAEMON_STARTED, DAEMON, version=node.version))
     extra = {"control": running.control_url, "gateway": running.gateway_url}
     logger.info("ready", extra=extra)
     notifier.ready(f"control={running.control_url} gateway={running.gateway_url}")

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from wormkey.command import EXIT_UNEXPECTED, fail, moment, settings_of, with_options, with_store
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from wormkey.access import Access
+    from wormkey.config import Settings
     from wormkey.store import Store
+
+T = TypeVar("T")
 
 
 @click.group(no_args_is_help=False)
@@ -24,14 +30,8 @@ def token() -> None:
 @click.pass_context
 def token_add(context: click.Context, /, name: str, **flags: Any) -> int:  # noqa: ANN401
     """Create an access token and print it, this once."""
-    from wormkey.access import Access  # noqa: PLC0415 - as in daemon.py
-
-    settings = settings_of(context, flags)
-
-    async def add(store: Store) -> str:
-        return await Access(store, lambda: datetime.now(UTC), settings).add(name)
-
-    click.echo(with_store(settings, add))
+    text = _with_access(settings_of(context, flags), lambda access: access.add(name))
+    click.echo(text)
     hint = "wormkey login CONTROL_PLANE_URL --token TOKEN"
     click.echo(f"keep it, it is not shown again; on the client's machine: {hint}", err=True)
     return 0
@@ -57,14 +57,28 @@ def token_list(context: click.Context, /, **flags: Any) -> int:  # noqa: ANN401
 @click.pass_context
 def token_revoke(context: click.Context, /, name: str, **flags: Any) -> int:  # noqa: ANN401
     """End an access token; sessions that it created live on."""
-    from wormkey.access import Access  # noqa: PLC0415 - as in daemon.py
-
-    settings = settings_of(context, flags)
-
-    async def revoke(store: Store) -> bool:
-        return await Access(store, lambda: datetime.now(UTC), settings).revoke(name)
-
-    if not with_store(settings, revoke):
+    if not _with_access(settings_of(context, flags), lambda access: access.revoke(name)):
         return fail(f"there is no access token named {name!r}", EXIT_UNEXPECTED)
     click.echo(f"revoked {name}")
     return 0
+
+
+def _with_access(settings: Settings, ask: Callable[[Access], Awaitable[T]]) -> T:
+    """Await what ``ask`` does to the access tokens; the audit log, if there is one, tells of it."""
+    from wormkey.access import Access  # noqa: PLC0415 - as in daemon.py
+    from wormkey.auditlog import AuditLog  # noqa: PLC0415
+    from wormkey.trail import Trail  # noqa: PLC0415
+
+    def now() -> datetime:
+        return datetime.now(UTC)
+
+    async def with_trail(store: Store) -> T:
+        if settings.audit_log is None:
+            return await ask(Access(store, now, settings))
+        audit_log = AuditLog(settings.audit_log)
+        answer = await ask(Access(store, now, settings, Trail(now, audit_log.add)))
+        await audit_log.flush()
+        audit_log.close()
+        return answer
+
+    return with_store(settings, with_trail)
