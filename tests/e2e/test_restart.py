@@ -15,9 +15,7 @@ import trio
 from tests.support.origin import saying, start_origin
 from tests.support.process import Daemon, running_daemon
 from tests.support.viewer import open_viewer
-from tests.support.world import Connected, RunningClient, call
-from wormkey.client import Client, ClientSettings
-from wormkey.target import parse_target
+from tests.support.world import Connected, RunningClient, call, start_client
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,24 +42,6 @@ async def create_sessions(daemon: Daemon) -> list[dict[str, Any]]:
     return made
 
 
-def start_client(
-    nursery: trio.Nursery, session: dict[str, Any], daemon: Daemon, origin_port: int
-) -> RunningClient:
-    """Start a client as `wormkey expose` runs it."""
-    events: list[RunningClient] = []
-    client = Client(
-        settings=ClientSettings(),
-        edge_url=f"ws://127.0.0.1:{daemon.gateway[1]}",
-        token=session["sessionToken"],
-        target=parse_target(str(origin_port)),
-        on_event=lambda event: events[0].take(event),
-    )
-    running = RunningClient(client)
-    events.append(running)
-    nursery.start_soon(running.run)
-    return running
-
-
 async def answers(daemon: Daemon, session: dict[str, Any]) -> bool:
     """Tell whether the session's URL leads to the app."""
     host = f"{session['slug']}.localhost:{daemon.gateway[1]}".encode()
@@ -81,8 +61,15 @@ async def test_every_tunnel_resumes(tmp_path: Path, number: signal.Signals) -> N
             origin = await start_origin(nursery, saying())
             async with running_daemon(tmp_path) as daemon:
                 sessions = await create_sessions(daemon)
+                edge_url = f"ws://127.0.0.1:{daemon.gateway[1]}"
                 clients = [
-                    start_client(nursery, session, daemon, origin.port) for session in sessions
+                    start_client(
+                        nursery,
+                        edge_url=edge_url,
+                        token=session["sessionToken"],
+                        target=str(origin.port),
+                    )
+                    for session in sessions
                 ]
                 for client in clients:
                     await client.wait(Connected)

@@ -154,18 +154,14 @@ class World:
         self, target: str | None = None, *, token: str | None = None, **settings: Any
     ) -> RunningClient:
         """Start a client for the session and return at once, without waiting for its tunnel."""
-        events: list[RunningClient] = []
-        client = Client(
-            settings=ClientSettings(**settings),
+        running = start_client(
+            self.nursery,
             edge_url=self.edge_url,
             token=self.token if token is None else token,
-            target=parse_target(target or str(self.origin.port)),
-            on_event=lambda event: events[0].take(event),
+            target=target or str(self.origin.port),
+            **settings,
         )
-        running = RunningClient(client)
-        events.append(running)
         self._clients.append(running)
-        self.nursery.start_soon(running.run)
         return running
 
     async def restart_client(self, target: str | None = None, **settings: Any) -> RunningClient:
@@ -180,6 +176,24 @@ class World:
         """Close every viewer."""
         for viewer in self.viewers:
             await viewer.aclose()
+
+
+def start_client(
+    nursery: trio.Nursery, *, edge_url: str, token: str, target: str, **settings: Any
+) -> RunningClient:
+    """Start a client in this process, as `wormkey expose` runs it."""
+    events: list[RunningClient] = []
+    client = Client(
+        settings=ClientSettings(**settings),
+        edge_url=edge_url,
+        token=token,
+        target=parse_target(target),
+        on_event=lambda event: events[0].take(event),
+    )
+    running = RunningClient(client)
+    events.append(running)
+    nursery.start_soon(running.run)
+    return running
 
 
 async def call(
@@ -262,4 +276,12 @@ async def open_world(
             nursery.cancel_scope.cancel(reason="the test is over")
 
 
-__all__ = ["Connected", "Disconnected", "RunningClient", "World", "call", "open_world"]
+__all__ = [
+    "Connected",
+    "Disconnected",
+    "RunningClient",
+    "World",
+    "call",
+    "open_world",
+    "start_client",
+]
