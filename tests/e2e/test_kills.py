@@ -17,6 +17,7 @@ import pytest
 import trio
 
 from tests.support.ledger import Ledger, Worker
+from tests.support.oldstores import OLD, write_old
 from tests.support.origin import saying, start_origin
 from tests.support.process import DAEMON, Daemon, running, running_daemon
 from tests.support.viewer import open_viewer
@@ -25,6 +26,7 @@ from wormkey.access import Access
 from wormkey.config import Settings
 from wormkey.journal import FLUSH_S
 from wormkey.statefolder import STORE_FILE
+from wormkey.store.schema import SCHEMA_VERSION
 from wormkey.store.sqlite import open_sqlite
 
 if TYPE_CHECKING:
@@ -100,6 +102,26 @@ async def test_killed_daemon_forgets_nothing(tmp_path: Path) -> None:
     told = ", ".join(f"{count} {act}" for act, count in sorted(ledger.acknowledged.items()))
     print(f"{KILLS} kills: {told}, {len(ledger.tokens)} tokens; {ledger.unanswered} unanswered")
     assert ledger.acknowledged.keys() == {"created", "changed", "kicked", "closed"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", OLD)
+async def test_killed_migration_can_be_begun_again(tmp_path: Path, version: int) -> None:
+    """Starts on an old file, killed at any moment, leave it old or new and never between."""
+    dice = random.Random(SEED)
+    store = tmp_path / "daemon" / STORE_FILE
+    store.parent.mkdir()
+    write_old(store, version)
+    with trio.fail_after(60):
+        for _ in range(5):
+            await kill_a_start(tmp_path, dice)
+            with closing(sqlite3.connect(store)) as connection:
+                assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+                now = connection.execute("PRAGMA user_version").fetchone()[0]
+                assert now in (version, SCHEMA_VERSION)
+        async with running_daemon(tmp_path) as daemon:
+            status, answer = await call(daemon.control, "GET", "/sessions/by-slug/slug-1")
+            assert (status, answer["sessionId"], answer["closed"]) == (200, "id-1", False)
 
 
 @pytest.mark.slow

@@ -8,11 +8,12 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trio
 
 from tests.support.disk import fill, free, small_disk
 from tests.support.world import World, open_world
 from wormkey.statefolder import STORE_FILE
-from wormkey.store.sqlite import SqliteStore, open_sqlite
+from wormkey.store.sqlite import BUSY_TIMEOUT_S, SqliteStore, open_sqlite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -170,3 +171,24 @@ async def test_store_that_is_damaged_while_it_runs_keeps_tunnels(
             "GET", f"/sessions/{world.session['sessionId']}", token=world.token
         )
         assert (status, answer["slug"]) == (200, world.slug)  # read from memory
+
+
+async def test_locked_store_delays_changes_and_no_viewer(tmp_path: Path) -> None:
+    """Another process holds the file: a change waits its turn, viewers are answered meanwhile."""
+    async with open_world(store="sqlite", state_dir=tmp_path) as world:
+        with closing(sqlite3.connect(store_of(world).path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            async with trio.open_nursery() as nursery:
+                answers: list[int] = []
+
+                async def change() -> None:
+                    status, _ = await create(world)
+                    answers.append(status)
+
+                nursery.start_soon(change)
+                with trio.fail_after(BUSY_TIMEOUT_S / 2):
+                    for _ in range(20):
+                        await assert_tunnel_works(world)
+                assert answers == []
+                other.execute("ROLLBACK")
+        assert answers == [201]
