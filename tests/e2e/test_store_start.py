@@ -8,8 +8,10 @@ import pytest
 import trio
 
 from tests.support.disk import make_read_only, small_disk
-from tests.support.process import DAEMON, run, running_daemon
-from tests.support.world import call
+from tests.support.process import DAEMON, run
+from tests.support.stored import session, trace
+from wormkey.statefolder import STORE_FILE
+from wormkey.store.sqlite import open_sqlite
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,19 +36,19 @@ def damage_pages(content: bytearray) -> None:
         content[start : start + 64] = b"\xa5" * 64
 
 
-def damage_a_late_page(content: bytearray) -> None:
-    """Overwrite one page only, of a table that is not read at a start."""
-    content[-4096:] = b"\xa5" * 4096
+def damage_the_trail(content: bytearray) -> None:
+    """Overwrite a page of the audit trail only, which no start reads."""
+    start = content.rindex(b"policy.changed") // 4096 * 4096
+    content[start : start + 4096] = b"\xa5" * 4096
 
 
-async def make_state(home: Path) -> None:
-    """Let a daemon leave a state folder with a few sessions in it."""
-    async with running_daemon(home) as daemon:
-        for _ in range(20):
-            body = {"port": 1, "authMode": "basic"}
-            status, _ = await call(daemon.control, "POST", "/sessions", body=body)
-            assert status == 201
-        assert await daemon.process.end() == 0
+async def make_state(folder: Path) -> Path:
+    """Leave a store with a few sessions in it, as a daemon does; return its file."""
+    store = await open_sqlite(folder / STORE_FILE)
+    for number in range(20):
+        await store.put_session(session(number), audit=trace(number))
+    await store.aclose()
+    return store.path
 
 
 async def start(folder: Path, home: Path) -> str:
@@ -57,14 +59,13 @@ async def start(folder: Path, home: Path) -> str:
     return err
 
 
-@pytest.mark.parametrize("damage", [write_garbage, lose_the_end, damage_pages, damage_a_late_page])
+@pytest.mark.parametrize("damage", [write_garbage, lose_the_end, damage_pages, damage_the_trail])
 async def test_damaged_store_ends_the_start(
     tmp_path: Path, damage: Callable[[bytearray], None]
 ) -> None:
     """The line names the file and the remedy; the file stays as it is, for whoever repairs it."""
-    path = tmp_path / "daemon" / "wormkeyd.sqlite3"
     with trio.fail_after(30):
-        await make_state(tmp_path)
+        path = await make_state(tmp_path / "daemon")
         content = bytearray(path.read_bytes())
         damage(content)
         path.write_bytes(content)
