@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from attrs import define
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from wormkey import door
+from wormkey import door, openapi
 from wormkey.audit import Actor
 from wormkey.errors import AdmissionError
 from wormkey.guard import read_json
@@ -53,6 +53,14 @@ class Api:
 
         text, content_type = expose(self.node)
         return Response(text, media_type=content_type)
+
+    async def describe(self, _request: Request) -> Response:
+        """Describe the API to programs."""
+        settings = self.node.settings
+        content = openapi.render(
+            version=self.node.version, access=settings.access, max_age_s=settings.max_session_age_s
+        )
+        return Response(content, media_type="application/json")
 
     async def access(self, request: Request) -> Response:
         """Tell whether the token presented may create sessions: what ``wormkey login`` asks."""

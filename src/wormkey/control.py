@@ -24,6 +24,7 @@ from starlette.routing import Route
 from wormkey.calls import Api
 from wormkey.errors import AdmissionError, StoreError
 from wormkey.guard import Cors, Guard, not_routed, refused, store_failed
+from wormkey.hardening import OWN_ANSWER
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -86,7 +87,7 @@ def _configure(node: Node, listeners: Sequence[trio.SocketListener]) -> tuple[Co
     # The HTTP/2 parser would write every field of a refused request at level debug, secrets too.
     logging.getLogger("hpack").setLevel(logging.WARNING)
     descriptors = [os.dup(listener.socket.fileno()) for listener in listeners]
-    config = Config()
+    config = _Config()
     config.bind = [f"fd://{descriptor}" for descriptor in descriptors]
     config.backlog = 1024  # hypercorn calls listen() once more
     config.read_timeout = READ_TIMEOUT_S
@@ -97,6 +98,13 @@ def _configure(node: Node, listeners: Sequence[trio.SocketListener]) -> tuple[Co
     config.errorlog = logger
     config.logger_class = _QuietLogger
     return config, descriptors
+
+
+class _Config(Config):
+    """hypercorn's configuration, with our fields on every answer: also those to no request."""
+
+    def response_headers(self, protocol: str) -> list[tuple[bytes, bytes]]:
+        return [*super().response_headers(protocol), *OWN_ANSWER]
 
 
 class _QuietLogger(hypercorn.logging.Logger):
@@ -139,12 +147,20 @@ class _Adopted:
 def make_app(node: Node) -> Starlette:
     """Return the ASGI app of the API."""
     api = Api(node)
-    middleware = [Middleware(Guard, metrics=node.metrics)]
-    if node.settings.cors_origins:
+    settings = node.settings
+    middleware = [
+        Middleware(
+            Guard,
+            metrics=node.metrics,
+            public=node.public,
+            trusted_proxies=settings.trusted_proxies,
+        )
+    ]
+    if settings.cors_origins:
         middleware.append(
             Middleware(
                 Cors,
-                allow_origins=list(node.settings.cors_origins),
+                allow_origins=list(settings.cors_origins),
                 allow_methods=["GET", "POST", "DELETE"],
                 allow_headers=["Authorization", "Content-Type"],
                 expose_headers=["Retry-After", "WWW-Authenticate"],
@@ -156,6 +172,7 @@ def make_app(node: Node) -> Starlette:
             Route("/health", api.health),
             Route("/ready", api.ready),
             Route("/metrics", api.metrics),
+            Route("/openapi.json", api.describe),
             Route("/access", api.access),
             Route("/sessions", api.create, methods=["POST"]),
             Route("/sessions/by-slug/{slug}", api.read_public),

@@ -1,7 +1,7 @@
 """What every request of the control plane passes before its call, and the shape of every error.
 
-Owns the bound on content, the refusal of HTTP/2 and odd methods, Bearer and JSON reading, the
-security fields, and the boundary where a bug becomes a 500. Knows nothing of sessions.
+Owns the bound on content, the refusal of HTTP/2, of WebSockets and of odd methods and paths,
+Bearer and JSON reading, and the boundary where a bug becomes a 500. Knows nothing of sessions.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import logging
 import re
 from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
 
 import trio
 from attrs import define
@@ -17,16 +18,25 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 from starlette.types import ASGIApp
 
 from wormkey.errors import AdmissionError
+from wormkey.fields import ViewerFacts, behind_proxy
+from wormkey.forwarded import is_trusted
+from wormkey.hardening import strict_transport
 from wormkey.metrics import Metrics, status_class
+from wormkey.routing import PublicUrl
+from wormkey.values import Network
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from starlette.datastructures import Headers
+    from starlette.routing import Route
     from starlette.types import Message, Receive, Scope, Send
+
+    from wormkey.frames import Fields
 
 logger = logging.getLogger(__name__)
 
@@ -36,14 +46,11 @@ MAX_DRAINED_BYTES: Final = 1024 * 1024
 CONTENT_TIMEOUT_S: Final = 30.0  # for the whole content: 64 KiB take a modem that long
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "DELETE", "OPTIONS"})
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]{1,512}=*)[ \t]*\Z", re.ASCII | re.IGNORECASE)
-_ABSOLUTE_FORM = re.compile(r"https?://[^/]*", re.ASCII | re.IGNORECASE)
-_SECURITY_FIELDS: Final = (
-    (b"cache-control", b"no-store"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-)
+_ABSOLUTE_FORM = re.compile(rb"https?://[^/?]*", re.IGNORECASE)
+# Proxies and servers disagree on what these are: a rule for /a/b in front would not meet /a%2Fb.
+_ENCODED_SEPARATOR = re.compile(rb"%(?:2f|5c|00)", re.IGNORECASE)
+_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+_UTF_8: Final = frozenset({"", "utf-8"})
 
 
 def bearer_of(fields: Headers) -> bytes | None:
@@ -54,24 +61,65 @@ def bearer_of(fields: Headers) -> bytes | None:
 
 
 async def read_json(request: Request) -> object:
-    """Return the request's JSON content.
+    """Return the request's content, which must be I-JSON (RFC 7493).
+
+    What two readers could understand differently is refused: names that repeat, lone surrogates,
+    encodings other than UTF-8 without a mark. Numbers no machine holds are refused as well.
 
     Raises:
-        AdmissionError: 415 for another content type, 400 for what is not JSON (RFC 8259).
+        AdmissionError: 415 for another content type or a coding, 400 for what is not I-JSON.
     """
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type not in {"", "application/json"}:
-        raise AdmissionError(415, "unsupported_media_type", "Content-Type must be application/json")
+    _check_media_type(request.headers)
     content = await request.body()
     try:
-        document: object = json.loads(content, parse_constant=_refuse_constant)
+        text = content.decode("utf-8")
+        document: object = json.loads(
+            text,
+            parse_constant=_refuse_constant,
+            parse_float=_number,
+            object_pairs_hook=_unique,
+        )
+        if _SURROGATE_ESCAPE.search(text):  # UTF-8 cannot hold a lone one; a pair is one character
+            json.dumps(document, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError):
         raise AdmissionError(400, "invalid_json", "the content is not valid JSON") from None
     return document
 
 
+def _check_media_type(fields: Headers) -> None:
+    values = fields.getlist("content-type")
+    media_type, *parameters = (values[0] if values else "").lower().split(";")
+    charset = "".join(
+        value.strip(' "')
+        for name, _, value in (each.partition("=") for each in parameters)
+        if name.strip() == "charset"
+    )
+    coding = ",".join(fields.getlist("content-encoding")).strip().lower()
+    fits = len(values) < 2 and media_type.strip() in {"", "application/json"}
+    if not fits or charset not in _UTF_8 or coding not in {"", "identity"}:
+        raise AdmissionError(
+            415,
+            "unsupported_media_type",
+            "Content-Type must be application/json, in UTF-8 and not compressed",
+            fields=((b"Accept", b"application/json"),),
+        )
+
+
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+def _number(text: str) -> float:
+    """Return a number; 80.0 is the integer 80, as for JSON Schema (RFC 8259 §6 knows one type)."""
+    number = float(text)
+    return int(number) if number.is_integer() else number
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a name repeats")
+    return members
 
 
 # ── errors ──────────────────────────────────────────────────────────────────────────────────
@@ -100,14 +148,17 @@ async def store_failed(_request: Request, error: Exception) -> Response:
     return error_response(503, "store_failed", message, {"Retry-After": "10"})
 
 
-async def not_routed(_request: Request, error: Exception) -> Response:
+async def not_routed(request: Request, error: Exception) -> Response:
     """Answer what the router has no call for: 405 or 404."""
     if not isinstance(error, HTTPException):
         raise error
     if error.status_code == 405:
-        return error_response(
-            405, "method_not_allowed", "this path takes other methods", error.headers
-        )
+        # Starlette names the methods of the first route that has this path, not of all of them.
+        routes: Sequence[Route] = request.app.routes
+        fitting = (each for each in routes if each.matches(request.scope)[0] is not Match.NONE)
+        methods = {method for route in fitting for method in route.methods or ()}
+        allow = {"Allow": ", ".join(sorted(methods))}
+        return error_response(405, "method_not_allowed", "this path takes other methods", allow)
     return error_response(404, "not_found", "there is nothing at this path", error.headers)
 
 
@@ -130,14 +181,21 @@ class Guard:
     """The outermost layer: refuses what is no request of this API, bounds content, catches bugs.
 
     The content is read whole before the app runs: an answer that leaves content unread makes
-    hypercorn close the connection, and the reset may overtake the answer.
+    hypercorn close the connection, and the reset may overtake the answer. The security fields of
+    every answer are the server's (control.py): it makes some answers without asking the app.
     """
 
     app: ASGIApp
     metrics: Metrics
+    public: PublicUrl
+    trusted_proxies: tuple[Network, ...] = ()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
+        if scope["type"] == "websocket":
+            self.metrics.control_requests[status_class(400)] += 1
+            await _refuse_websocket(receive, send)
+            return
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -148,7 +206,7 @@ class Guard:
             if message["type"] == "http.response.start":
                 started = True
                 self.metrics.control_requests[status_class(message["status"])] += 1
-                message["headers"] = [*message.get("headers", ()), *_SECURITY_FIELDS]
+                message["headers"] = [*message.get("headers", ()), *self._strict(scope)]
             await send(message)
 
         try:
@@ -177,10 +235,34 @@ class Guard:
                 fields=((b"Allow", b"GET, HEAD, POST, DELETE, OPTIONS"),),
             )
         # RFC 9112 §3.2.2: a server takes the absolute-form, too.
-        scope["path"] = _ABSOLUTE_FORM.sub("", scope["path"], count=1) or "/"
+        raw_path: bytes = scope["raw_path"]
+        if form := _ABSOLUTE_FORM.match(raw_path):
+            raw_path = raw_path[form.end() :] or b"/"
+            scope["path"] = unquote(raw_path.decode("ascii"))
         content = await _read_content(receive)
+        if _ENCODED_SEPARATOR.search(raw_path):
+            raise AdmissionError(404, "not_found", "there is nothing at this path")
         if content is not None:
             await self.app(scope, _replay(content, receive), send)
+
+    def _strict(self, scope: Scope) -> Iterable[tuple[bytes, bytes]]:
+        """Return Strict-Transport-Security where a trusted proxy says that https was spoken."""
+        peer: str = scope["client"][0] if scope.get("client") else ""
+        if not is_trusted(peer, self.trusted_proxies):
+            return ()
+        received: Fields = tuple((bytes(name), bytes(value)) for name, value in scope["headers"])
+        host = dict(received).get(b"host", b"")
+        facts = ViewerFacts(peer=peer, scheme=b"http", authority=host, trusted=True)
+        said = behind_proxy(received, facts)
+        return strict_transport(self.public, said.scheme, said.authority)
+
+
+async def _refuse_websocket(receive: Receive, send: Send) -> None:
+    await receive()  # the connect event; ASGI wants it taken first
+    answer = error_response(400, "websocket_refused", "no WebSocket opens here")
+    start = {"status": answer.status_code, "headers": answer.raw_headers}
+    await send({"type": "websocket.http.response.start", **start})
+    await send({"type": "websocket.http.response.body", "body": bytes(answer.body)})
 
 
 async def _read_content(receive: Receive) -> bytes | None:

@@ -136,7 +136,8 @@ def parse_kick(document: object) -> str:
 
 def _credentials(wish: Mapping[str, object], password: str | None) -> tuple[AuthMode, str | None]:
     """Return the auth mode and the username; refuse a password that would protect nothing."""
-    mode = _string(wish, "authMode") or "none"
+    mode = _string(wish, "authMode")
+    mode = "none" if mode is None else mode
     username = _string(wish, "username")
     if mode == "none":
         if username is not None or password is not None:

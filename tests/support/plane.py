@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 from attrs import define
 
+from tests.support import described
 from tests.support.sessions import Daemon
 from tests.support.viewer import open_viewer
 from wormkey.config import Settings
@@ -54,14 +55,16 @@ class Plane:
         content: bytes | None = None,
         fields: tuple[tuple[bytes, bytes], ...] = (),
     ) -> Response:
-        """Make one request on a connection of its own."""
+        """Make one request on a connection of its own; the answer is held to the description."""
         if token is not None:
             fields += ((b"Authorization", b"Bearer " + token.encode()),)
         viewer = await self.connect()
         try:
-            return await viewer.exchange(
+            answer = await viewer.exchange(
                 target.encode(), method=method.encode(), fields=fields, content=content
             )
+            described.check(method, target, answer)
+            return answer
         finally:
             await viewer.aclose()
 
