@@ -1,6 +1,7 @@
 """The answers that the gateway makes itself, written to a viewer's connection.
 
-Owns how they are framed, when the connection closes behind them, and that each is counted.
+Owns how they are framed, when the connection closes behind them, that each is counted, and that
+each bears the security fields (hardening.py); an origin's answer never comes by here.
 What an error page says is pages.py's; which answer it is, gateway.py's.
 """
 
@@ -13,19 +14,35 @@ from typing import TYPE_CHECKING, Final
 from attrs import evolve, frozen
 
 from wormkey import fields, pages
+from wormkey.entrance import Caller
+from wormkey.fields import ViewerFacts
 from wormkey.frames import ResponseHead
+from wormkey.hardening import OWN_ANSWER, strict_transport
+from wormkey.http1 import ViewerRequest
+from wormkey.http1_viewer import ViewerConnection
 from wormkey.node import Node
+from wormkey.tally import Tally
 
 if TYPE_CHECKING:
     from wormkey.errors import AdmissionError
     from wormkey.frames import Fields
-    from wormkey.http1 import ViewerRequest
-    from wormkey.http1_viewer import ViewerConnection
-    from wormkey.tally import Tally
 
 logger = logging.getLogger(__name__)
 
 REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
+
+
+@frozen
+class Visit:
+    """One request on its way: whose it is, and what is counted of it.
+
+    ``request`` is None where it could not be read.
+    """
+
+    viewer: ViewerConnection
+    request: ViewerRequest | None
+    caller: Caller
+    tally: Tally
 
 
 @frozen
@@ -37,17 +54,12 @@ class Answers:
 
     node: Node
 
-    async def error(
-        self,
-        viewer: ViewerConnection,
-        tally: Tally,
-        request: ViewerRequest | None,
-        error: AdmissionError,
-    ) -> None:
+    async def error(self, visit: Visit, error: AdmissionError) -> None:
         """Send an error page, or JSON where the viewer prefers it.
 
-        ``request`` is None for one that could not be read; the connection then closes.
+        The connection closes behind a request that could not be read.
         """
+        request, tally = visit.request, visit.tally
         accept = fields.get(request.head.fields, b"accept") if request else []
         page_fields, body = pages.render(
             status=error.status,
@@ -60,55 +72,72 @@ class Answers:
         facts = {"status": error.status, "code": error.code, "request": tally.request_id}
         logger.debug("refused", extra=facts)
         tally.answered_here(error.status, error.code)
-        await self._send(viewer, head, body, close=request is None)
+        await self._send(visit, head, body)
 
-    async def text(self, viewer: ViewerConnection, tally: Tally, body: bytes) -> None:
+    async def text(self, visit: Visit, body: bytes) -> None:
         """Send a short text with 200."""
         text = (
             (b"Content-Type", b"text/plain; charset=utf-8"),
             (b"Content-Length", str(len(body)).encode()),
-            (b"Cache-Control", b"no-store"),
+            *OWN_ANSWER,
         )
-        tally.answered_here(200)
-        await self._send(viewer, ResponseHead(200, text), body)
+        visit.tally.answered_here(200)
+        await self._send(visit, ResponseHead(200, text), body)
 
-    async def home(self, viewer: ViewerConnection, tally: Tally) -> None:
+    async def home(self, visit: Visit) -> None:
         """Send the page of the base host."""
         home, body = pages.render_home()
-        tally.answered_here(200)
-        await self._send(viewer, ResponseHead(200, home), body)
+        visit.tally.answered_here(200)
+        await self._send(visit, ResponseHead(200, home), body)
 
-    async def redirect(self, viewer: ViewerConnection, tally: Tally, location: bytes) -> None:
+    async def redirect(self, visit: Visit, location: bytes) -> None:
         """Send a permanent redirect."""
-        moved = ((b"Location", location), (b"Content-Length", b"0"))
-        tally.answered_here(308)
-        await self._send(viewer, ResponseHead(308, moved), b"")
+        moved = ((b"Location", location), (b"Content-Length", b"0"), *OWN_ANSWER)
+        visit.tally.answered_here(308)
+        await self._send(visit, ResponseHead(308, moved), b"")
 
-    async def see_other(
-        self, viewer: ViewerConnection, tally: Tally, location: bytes, fields: Fields = ()
-    ) -> None:
+    async def see_other(self, visit: Visit, location: bytes, fields: Fields = ()) -> None:
         """Send the viewer elsewhere, by GET (RFC 9110 §15.4.4); nobody may keep the way."""
         moved = (
             (b"Location", location),
             (b"Content-Length", b"0"),
-            (b"Cache-Control", b"no-store"),
-            (b"Referrer-Policy", b"no-referrer"),
+            *OWN_ANSWER,
             *fields,
         )
-        tally.answered_here(303)
-        await self._send(viewer, ResponseHead(303, moved), b"")
+        visit.tally.answered_here(303)
+        await self._send(visit, ResponseHead(303, moved), b"")
 
-    async def options(self, viewer: ViewerConnection, tally: Tally) -> None:
+    async def options(self, visit: Visit) -> None:
         """Answer ``OPTIONS *``, which asks about the server as a whole."""
-        tally.answered_here(204)
-        await self._send(viewer, ResponseHead(204, ((b"Allow", b"*"),)), b"")
+        visit.tally.answered_here(204)
+        await self._send(visit, ResponseHead(204, ((b"Allow", b"*"), *OWN_ANSWER)), b"")
 
-    async def _send(
-        self, viewer: ViewerConnection, head: ResponseHead, body: bytes, *, close: bool = False
-    ) -> None:
+    async def _send(self, visit: Visit, head: ResponseHead, body: bytes) -> None:
+        viewer = visit.viewer
         reason = REASONS.get(head.status, b"")
-        close = close or self.node.drain.draining or not viewer.content_finished
-        viewer.write_head(evolve(head, reason=reason), close=close)
+        close = visit.request is None or self.node.drain.draining or not viewer.content_finished
+        own = head.fields + self._strict_transport(visit)
+        viewer.write_head(evolve(head, reason=reason, fields=own), close=close)
         viewer.write_content(body)
         viewer.write_end()
         await viewer.flush()
+
+    def _strict_transport(self, visit: Visit) -> Fields:
+        """Return Strict-Transport-Security where this request came by https, as far as is known.
+
+        A trusted proxy tells. From others the public URL's scheme counts, as it does for what
+        apps are told (X-Forwarded-Proto); who came by plain http all the same ignores the field.
+        """
+        public = self.node.public
+        if visit.request is None or public.scheme != b"https":
+            return ()
+        received = visit.request.head.fields
+        host = (fields.get(received, b"host") or [b""])[0]
+        facts = ViewerFacts(
+            peer=visit.caller.peer,
+            scheme=b"http" if visit.caller.trusted else public.scheme_of(host),
+            authority=host,
+            trusted=visit.caller.trusted,
+        )
+        said = fields.behind_proxy(received, facts)
+        return strict_transport((public.scheme, public.port), said.scheme, said.authority)

@@ -14,11 +14,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
 import trio
-from attrs import Factory, define, evolve, field, frozen
+from attrs import Factory, define, evolve, field
 
 from wormkey import fields, routing
 from wormkey.admission import admit_tunnel
-from wormkey.answers import Answers
+from wormkey.answers import Answers, Visit
 from wormkey.entrance import Admitted, Caller, admit_viewer
 from wormkey.errors import AdmissionError, ErrorCode, StreamError, TunnelError
 from wormkey.exchange import Exchange, refusal_of
@@ -47,16 +47,6 @@ MAX_TRIES: Final = 3
 RETRY_AFTER_S: Final = 5
 
 _LEFT = (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError)
-
-
-@frozen
-class Visit:
-    """One request on its way: whose it is, and what is counted of it."""
-
-    viewer: ViewerConnection
-    request: ViewerRequest
-    caller: Caller
-    tally: Tally
 
 
 @define(eq=False)
@@ -134,7 +124,7 @@ class Gateway:
             request = await viewer.receive_request()
         except AdmissionError as error:
             tally = Tally(self.node.metrics, trio.current_time())
-            await self._answers.error(viewer, tally, None, error)
+            await self._answers.error(Visit(viewer, None, caller, tally), error)
             self._end(tally, None, caller)
             await viewer.lingering_close()
             return False
@@ -143,11 +133,12 @@ class Gateway:
         if request is None:
             return False
         tally = Tally(self.node.metrics, trio.current_time())
+        visit = Visit(viewer, request, caller, tally)
         try:
-            if not await self._route(Visit(viewer, request, caller, tally)):
+            if not await self._route(visit, request):
                 return False
         except AdmissionError as error:
-            await self._answers.error(viewer, tally, request, error)
+            await self._answers.error(visit, error)
         except _LEFT:
             tally.cut(VIEWER_LEFT)
             raise
@@ -171,9 +162,9 @@ class Gateway:
 
     # ── routing ───────────────────────────────────────────────────────────────────────────────
 
-    async def _route(self, visit: Visit) -> bool:
+    async def _route(self, visit: Visit, request: ViewerRequest) -> bool:
         """Send a request where it belongs; false when the connection is not HTTP any more."""
-        viewer, request, caller, tally = visit.viewer, visit.request, visit.caller, visit.tally
+        viewer, caller, tally = visit.viewer, visit.caller, visit.tally
         received = request.head.fields
         host = (fields.get(received, b"host") or [b""])[0]
         scheme = None
@@ -199,36 +190,42 @@ class Gateway:
                     trusted=caller.trusted,
                     shared_origin=route.by != "host",
                 )
-                return await self._proxy(visit, route, facts)
+                return await self._proxy(visit, request, route, facts)
             case routing.Reserved(name="health"):
-                await self._answers.text(viewer, tally, b"ok\n")
+                await self._answers.text(visit, b"ok\n")
             case routing.Reserved(name="tunnel"):
                 tally.of_tunnel = True
                 address = caller.viewer_address(self.node, request.head)
                 await admit_tunnel(self.node, viewer, request, address)
                 return False
             case routing.Redirect(location):
-                await self._answers.redirect(viewer, tally, location)
+                await self._answers.redirect(visit, location)
             case routing.Misdirected():
                 raise AdmissionError(421, "misdirected", "This server does not serve that host.")
             case routing.Asterisk():
-                await self._answers.options(viewer, tally)
+                await self._answers.options(visit)
             case routing.Home():
-                await self._answers.home(viewer, tally)
+                await self._answers.home(visit)
             case _:
                 raise AdmissionError(404, "not_found", "There is nothing here.")
         return True
 
     # ── through a tunnel ──────────────────────────────────────────────────────────────────────
 
-    async def _proxy(self, visit: Visit, route: routing.ToTunnel, facts: ViewerFacts) -> bool:
-        node, viewer, request, tally = self.node, visit.viewer, visit.request, visit.tally
+    async def _proxy(
+        self,
+        visit: Visit,
+        request: ViewerRequest,
+        route: routing.ToTunnel,
+        facts: ViewerFacts,
+    ) -> bool:
+        node, viewer, tally = self.node, visit.viewer, visit.tally
         admitted = await admit_viewer(node, request.head, route, visit.caller, facts.scheme)
         entry = admitted.entry
         tally.admit(entry.session, entry.meter, node.now)
         cookies = tuple((b"Set-Cookie", cookie) for cookie in admitted.cookies)
         if admitted.location:
-            await self._answers.see_other(viewer, tally, admitted.location, cookies)
+            await self._answers.see_other(visit, admitted.location, cookies)
             return True
         head = fields.for_tunnel(admitted.head, facts)
         if request.has_content and head.upgrade:

@@ -254,7 +254,7 @@ class Guard:
         host = dict(received).get(b"host", b"")
         facts = ViewerFacts(peer=peer, scheme=b"http", authority=host, trusted=True)
         said = behind_proxy(received, facts)
-        return strict_transport(self.public, said.scheme, said.authority)
+        return strict_transport((self.public.scheme, self.public.port), said.scheme, said.authority)
 
 
 async def _refuse_websocket(receive: Receive, send: Send) -> None:

@@ -14,7 +14,6 @@ from wormkey.values import is_ip
 
 if TYPE_CHECKING:
     from wormkey.frames import Fields
-    from wormkey.routing import PublicUrl
 
 NOTHING_MAY_RUN: Final = b"default-src 'none'; frame-ancestors 'none'"
 OWN_ANSWER: Final[Fields] = (
@@ -30,14 +29,15 @@ _STRICT: Final = (b"Strict-Transport-Security", b"max-age=31536000")
 _HTTPS_PORT: Final = 443
 
 
-def strict_transport(public: PublicUrl, scheme: bytes, authority: bytes) -> Fields:
+def strict_transport(public: tuple[bytes, int], scheme: bytes, authority: bytes) -> Fields:
     """Return Strict-Transport-Security for an answer to who came by ``scheme`` to ``authority``.
 
-    Nothing where the operator's public URL is not https, where this request did not come by
-    https (RFC 6797 §7.2), and where the rule would hit others: it counts for all ports of a host
-    (§8.3), so a host is bound only where https has its own port, and this machine's names never.
+    ``public`` is the public URL's scheme and port. Nothing where it is not https, where this
+    request did not come by https (RFC 6797 §7.2), and where the rule would hit others: it counts
+    for all ports of a host (§8.3), so a host is bound only where https has its own port, and
+    this machine's names never.
     """
-    if public.scheme != b"https" or public.port != _HTTPS_PORT or scheme != b"https":
+    if public != (b"https", _HTTPS_PORT) or scheme != b"https":
         return ()
     name, port = split_authority(authority) or (b"", None)
     host = name.decode("ascii", "replace").lower().removesuffix(".")

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
 
+from wormkey.hardening import NOTHING_MAY_RUN, OWN_ANSWER
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -328,22 +330,19 @@ def _visible(text: str) -> bytes:
 
 
 def _page(title: str, parts: list[str], own: Fields) -> tuple[Fields, bytes]:
-    template, policy = _template()
+    template, own_policy = _template()
     text = template.substitute(title=html.escape(title), content="\n".join(filter(None, parts)))
-    guards = (
-        (b"Content-Security-Policy", policy),
-        (b"X-Frame-Options", b"DENY"),
-        (b"Referrer-Policy", b"no-referrer"),
-    )
-    return _answer(b"text/html; charset=utf-8", text.encode("utf-8", "replace"), own + guards)
+    return _answer(b"text/html; charset=utf-8", text.encode("utf-8", "replace"), own, own_policy)
 
 
-def _answer(content_type: bytes, content: bytes, own: Fields) -> tuple[Fields, bytes]:
+def _answer(
+    content_type: bytes, content: bytes, own: Fields, own_policy: bytes = NOTHING_MAY_RUN
+) -> tuple[Fields, bytes]:
+    guards = dict(OWN_ANSWER) | {b"Content-Security-Policy": own_policy}
     fields = (
         (b"Content-Type", content_type),
         (b"Content-Length", b"%d" % len(content)),
-        (b"Cache-Control", b"no-store"),
-        (b"X-Content-Type-Options", b"nosniff"),
+        *guards.items(),
         *own,
     )
     return fields, content

@@ -7,7 +7,7 @@ import pytest
 from wormkey.hardening import OWN_ANSWER, strict_transport
 from wormkey.routing import PublicUrl
 
-HTTPS = PublicUrl.parse("https://tunnels.example")
+HTTPS = (b"https", 443)
 
 
 def test_own_answers_may_do_nothing() -> None:
@@ -49,4 +49,5 @@ def test_https_is_for_a_year_and_for_this_host_only(authority: bytes) -> None:
 )
 def test_nobody_else_is_bound(public: str, scheme: bytes, authority: bytes) -> None:
     """Not by plain http, not for other ports of the host, not for addresses or this machine."""
-    assert strict_transport(PublicUrl.parse(public), scheme, authority) == ()
+    url = PublicUrl.parse(public)
+    assert strict_transport((url.scheme, url.port), scheme, authority) == ()
