@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
+_SAFE: Final = frozenset({b"GET", b"HEAD"})  # a link may ask for it again
 
 
 @frozen
@@ -67,8 +68,10 @@ class Answers:
             message=str(error),
             request_id=tally.request_id,
             accept=b", ".join(accept),
+            fields=error.fields,
+            safe=request is not None and request.head.method in _SAFE,
         )
-        head = ResponseHead(error.status, page_fields + error.fields)
+        head = ResponseHead(error.status, page_fields)
         facts = {"status": error.status, "code": error.code, "request": tally.request_id}
         logger.debug("refused", extra=facts)
         tally.answered_here(error.status, error.code)

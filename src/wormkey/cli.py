@@ -19,7 +19,7 @@ import click
 import trio
 from click.core import ParameterSource
 
-from wormkey import __version__, verbs
+from wormkey import __version__, explain, verbs
 from wormkey import options as o
 from wormkey.errors import ConfigError
 from wormkey.exits import ExitCode, Failure
@@ -361,3 +361,6 @@ def _login(context: click.Context, /, url: str, quiet: bool, **_: Any) -> int:  
 def _logout(files: LocalFiles, url: str | None, quiet: bool) -> int:
     """Forget the access token of the server at URL, or all of them."""
     return verbs.logout(files, Console(quiet=quiet), url)
+
+
+_wormkey.add_command(explain.command)

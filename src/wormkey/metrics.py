@@ -15,7 +15,7 @@ from typing import Final, Literal, TypeAlias
 
 from attrs import define, field, frozen
 
-from wormkey.pages import ERRORS
+from wormkey.codes import ERRORS
 
 Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
 

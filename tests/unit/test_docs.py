@@ -14,14 +14,18 @@ import click
 import pytest
 
 from wormkey import cli
+from wormkey.apicodes import API_ERRORS, TUNNEL_CODES
+from wormkey.codes import ERRORS
 from wormkey.config import OPTIONS, Settings
 from wormkey.exits import ExitCode
+from wormkey.explain import spell
 from wormkey.metrics import FIGURES
-from wormkey.pages import ERRORS
 from wormkey.values import parse_count, parse_duration, parse_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+
+    from wormkey.codes import ErrorPage
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -88,10 +92,22 @@ def test_the_option_table_is_that_of_the_code() -> None:
     assert [[bare(cell) for cell in row] for row in rows("operations.md", "options")] == expected
 
 
-def test_the_error_table_is_that_of_the_code() -> None:
-    """docs/operations.md lists every Wormkey-Error with its status and meaning."""
-    expected = [[code, str(page.status), page.meaning] for code, page in ERRORS.items()]
-    assert [[bare(cell) for cell in row] for row in rows("operations.md", "errors")] == expected
+@pytest.mark.parametrize(
+    ("table", "codes"), [("errors", ERRORS), ("api", API_ERRORS), ("tunnel", TUNNEL_CODES)]
+)
+def test_the_error_tables_are_those_of_the_code(table: str, codes: Mapping[str, ErrorPage]) -> None:
+    """docs/errors.md says of every code what pages and `wormkey explain` say."""
+    expected = [
+        [code, str(page.status or "-"), page.side.value, page.meaning, page.remedy]
+        for code, page in codes.items()
+    ]
+    assert [[bare(cell) for cell in row] for row in rows("errors.md", table)] == expected
+
+
+def test_the_example_of_explain_is_what_it_says() -> None:
+    """docs/errors.md shows the entry of no_tunnel as the program prints it."""
+    text = (DOCS / "errors.md").read_text(encoding="utf-8")
+    assert f"$ wormkey explain no_tunnel\n{spell('no_tunnel')}\n```" in text
 
 
 def test_the_figures_are_those_of_the_code() -> None:

@@ -19,7 +19,17 @@ if TYPE_CHECKING:
 SOURCES = Path(openapi.__file__).parent
 DOCUMENT: dict[str, Any] = openapi.document(version="1.2.3", access="token", max_age_s=86400)
 # Where the API's errors are made, by functions whose first arguments are status and code.
-MAKERS = ("guard", "door", "calls", "registry", "session", "wishes", "rules", "throttle", "passwords")
+MAKERS = (
+    "guard",
+    "door",
+    "calls",
+    "registry",
+    "session",
+    "wishes",
+    "rules",
+    "throttle",
+    "passwords",
+)
 WITH_STATUS = {"AdmissionError", "error_response"}
 WITH_400 = {"bad_wish", "_bad"}
 
