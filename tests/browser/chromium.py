@@ -74,6 +74,12 @@ class Chromium:
         opened: dict[str, Any] = self._do("open", url=url, timeout_s=60, **options)
         return opened
 
+    def show(
+        self, *, dark: bool = False, size: dict[str, int] | None = None, paper: bool = False
+    ) -> None:
+        """Show the same page on another screen, or as it is printed."""
+        self._do("show", dark=dark, size=size, paper=paper)
+
     def reload(self) -> dict[str, Any]:
         """Load the page again, with its cookies."""
         reloaded: dict[str, Any] = self._do("reload")

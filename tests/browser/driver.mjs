@@ -28,11 +28,12 @@ let report;
 
 const actions = {
   // A new profile for each page that is opened: no cookie of the last one stays.
-  async open({ url, dark, size }) {
+  async open({ url, dark, size, scripts }) {
     await context?.close();
     context = await browser.newContext({
       colorScheme: dark ? "dark" : "light",
       viewport: size ?? { width: 1000, height: 760 },
+      javaScriptEnabled: scripts ?? true,
     });
     page = await context.newPage();
     report = { console: [], errors: [], failed: [], answers: [], loads: 0 };
@@ -46,6 +47,11 @@ const actions = {
     page.on("load", () => mine.loads++);
     const response = await page.goto(url, { waitUntil: "load" });
     return { status: response.status(), url: page.url() };
+  },
+  // The same page on another screen, or on paper.
+  async show({ dark, size, paper }) {
+    await page.emulateMedia({ colorScheme: dark ? "dark" : "light", media: paper ? "print" : "screen" });
+    if (size) await page.setViewportSize(size);
   },
   async reload() {
     const response = await page.reload({ waitUntil: "load" });
