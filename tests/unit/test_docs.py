@@ -44,6 +44,7 @@ BOUNDED = (
 NO_LIMITS = frozenset(
     {
         "frames.MIN_FRAME_LIMIT_BYTES",  # a floor of the protocol, protocol.md §3.1
+        "overlay.NONCE_BYTES",
         "policy.SALT_BYTES",
         "access.TOKEN_BYTES",
         "registry.SECRET_BYTES",
