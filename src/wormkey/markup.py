@@ -52,7 +52,8 @@ class _Attribute(enum.Enum):
     UNQUOTED = enum.auto()
 
 
-# For each place in a tag: what is passed over, where certain octets lead, and where any other.
+# For each place in a tag: what is passed over, where certain octets lead, and where any other; but
+# a ">" that stops the passing ends the tag.
 _ATTRIBUTES: Final[
     dict[_Attribute, tuple[re.Pattern[bytes], dict[bytes, _Attribute], _Attribute]]
 ] = {
@@ -71,7 +72,6 @@ _ATTRIBUTES: Final[
     _Attribute.SINGLE_QUOTED: (re.compile(rb"[^']*+"), {}, _Attribute.BEFORE_NAME),
     _Attribute.UNQUOTED: (re.compile(rb"[^" + _BLANK + rb">]*+"), {}, _Attribute.BEFORE_NAME),
 }
-_QUOTED: Final = (_Attribute.DOUBLE_QUOTED, _Attribute.SINGLE_QUOTED)
 
 
 @define(eq=False)
@@ -85,14 +85,12 @@ class HeadInserter:
     _at: _At = _At.START
     _attribute: _Attribute = _Attribute.BEFORE_NAME
     _held: bytes = b""
-    _seen: bool = False
     _ended: bool = False
 
     def push(self, data: bytes) -> bytes:
         """Return what may go on of the page so far: ``data`` itself, once the tag is in."""
         if self._decided():
             return data
-        self._seen = self._seen or data != b""
         data, self._held = self._held + data, b""
         at = 0
         while at < len(data) and not self._decided():
@@ -109,7 +107,7 @@ class HeadInserter:
         """Return what was held back, and the tag where a page had neither head nor content."""
         self._ended = True
         rest = self.push(b"")
-        if self._at is _At.BEFORE_HEAD and self._seen:
+        if self._at is _At.BEFORE_HEAD:
             self._at = _At.PLACE
             rest += self._tag
         return rest
@@ -183,7 +181,7 @@ class HeadInserter:
         at = _past(boring, data, at)
         if at < len(data):
             octet = data[at : at + 1]
-            if octet == b">" and self._attribute not in _QUOTED:
+            if octet == b">":
                 self._at = _At.PLACE if self._at is _At.HEAD_TAG else _At.BEFORE_HEAD
             else:
                 self._attribute = leads.get(octet, otherwise)

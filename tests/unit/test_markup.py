@@ -64,6 +64,9 @@ PLACED = [
     b'<html a=><head>^"',
     b'<html a="1"b=">"c><head>^',
     b"<html/a=b/><head>^",
+    b'<html /="x><head>^"',
+    b'<html a=><head "x>^y">',
+    b'<html a><head =">^">',
     b'<html ==">"><head>^',
 ]
 UNPLACED = [
