@@ -21,6 +21,7 @@ from wormkey.frames import Data, Fields, RequestHead, Response, ResponseHead, Tr
 from wormkey.grammar import check_tunnel_response
 from wormkey.http1 import READ_BYTES, ViewerRequest
 from wormkey.http1_viewer import ViewerConnection
+from wormkey.overlay import Bar, Decoding, Insertion, plan, without_digests
 from wormkey.scopes import Child, Drain, alongside, together
 from wormkey.tally import Tally
 from wormkey.transport import (
@@ -57,6 +58,8 @@ class Exchange:
     extra: Fields = ()
     private: Fields = ()
     max_content_bytes: int = 0  # 0 for any number
+    bar: Bar | None = None  # to be brought into a page of the owner's
+    decoding: Decoding = field(factory=Decoding)
     aborted: bool = False
     tries: int = 0
     on_upgrade: Callable[[], None] = lambda: None
@@ -164,7 +167,27 @@ class Exchange:
             return
         if self.head.upgrade:
             await stream.send(b"", end_stream=True)  # the app declined: nothing will follow
-        viewer, tally = self.viewer, self.tally
+        insertion = self._insertion(head)
+        if insertion is None:
+            await self._answer(stream, head, None)
+            return
+        self.decoding.pages += insertion.decodes
+        try:
+            await self._answer(stream, insertion.head, insertion)
+        finally:
+            self.decoding.pages -= insertion.decodes
+
+    def _insertion(self, head: ResponseHead) -> Insertion | None:
+        """Return how the owner's bar gets into this answer, if it does."""
+        if self.bar is None:
+            return None
+        return plan(self.head, head, evolve(self.bar, decoders=self.decoding.pages))
+
+    async def _answer(
+        self, stream: TunnelStream, head: ResponseHead, insertion: Insertion | None
+    ) -> None:
+        """Send the final answer as it comes; credit goes back for what the viewer has taken."""
+        viewer, tally, idle_s = self.viewer, self.tally, self.settings.stream_idle_timeout_s
         extra = self.extra if fields.is_shared(head.fields) else self.extra + self.private
         answer = evolve(head, fields=head.fields + extra)
         # RFC 9112 §9.6: an answer that may come before its request is read announces the close.
@@ -180,11 +203,21 @@ class Exchange:
                 tally.sent(taken)
                 taken = 0
             frame = await stream.receive()
-            if isinstance(frame, Data):
-                viewer.write_content(frame.data)
-                taken += len(frame.data)
-            elif isinstance(frame, Trailers):
+            if isinstance(frame, Trailers):
                 trailers = fields.strip_trailers(frame.fields)
+                continue
+            if not isinstance(frame, Data):
+                continue
+            taken += len(frame.data)
+            if insertion is None:
+                viewer.write_content(frame.data)
+                continue
+            for piece in insertion.feed(frame.data):
+                viewer.write_content(piece)
+                await viewer.flush()  # a coded page may be many times as long as what it came as
+        if insertion is not None:
+            viewer.write_content(insertion.end())
+            trailers = without_digests(trailers)
         viewer.write_end(trailers)
         if taken:
             self._touch(idle_s)

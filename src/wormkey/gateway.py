@@ -10,6 +10,7 @@ error ends its connection and nothing else. Each request but a tunnel's has one 
 from __future__ import annotations
 
 import logging
+import secrets
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
@@ -28,6 +29,7 @@ from wormkey.http1_viewer import ViewerConnection
 from wormkey.leavers import Leavers
 from wormkey.metrics import VIEWER_LEFT
 from wormkey.node import Node
+from wormkey.overlay import NONCE_BYTES, Bar, prepare, wants_bar
 from wormkey.registry import gone
 from wormkey.session import SessionState
 from wormkey.tally import Tally
@@ -235,6 +237,14 @@ class Gateway:
             extra = ((b"Set-Cookie", routing.route_cookie(route.slug, node.public)),)
         exchange = Exchange(viewer, request, head, facts, node.settings, node.drain, tally, extra)
         exchange.private = cookies
+        exchange.decoding = entry.decoding
+        if admitted.facts.owner and wants_bar(head):
+            exchange.head = prepare(head)
+            exchange.bar = Bar(
+                slug=route.slug,
+                authority=_base_of(route),
+                random=secrets.token_bytes(NONCE_BYTES),
+            )
         exchange.max_content_bytes = entry.session.policy.max_content_bytes
         await self._watched(exchange, admitted)
         return not (tally.upgraded or exchange.aborted)
@@ -334,3 +344,8 @@ class Gateway:
             finally:
                 self._holds.discard(hold)
         return None
+
+
+def _base_of(route: routing.ToTunnel) -> bytes:
+    """Return the base host's authority as the viewer of this tunnel may name it."""
+    return route.authority.partition(b".")[2] if route.by == "host" else route.authority

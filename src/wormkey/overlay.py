@@ -60,6 +60,13 @@ _FOR_SHARED_CACHES: Final = re.compile(rb"surrogate-control|(?:.*-)?cdn-cache-co
 _SHARED: Final = frozenset({b"public", b"private", b"s-maxage", b"proxy-revalidate"})
 
 
+@define(eq=False)
+class Decoding:
+    """How many of one session's pages are being decoded just now."""
+
+    pages: int = 0
+
+
 @frozen(kw_only=True)
 class Bar:
     """What to bring in: whose bar, and the base host's authority as this viewer may name it.

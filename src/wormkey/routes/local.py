@@ -14,6 +14,7 @@ import trio
 from attrs import define, field
 
 from wormkey.crowd import Crowd
+from wormkey.overlay import Decoding
 from wormkey.routes import Upstream
 from wormkey.session import Session
 from wormkey.usage import Meter
@@ -34,6 +35,7 @@ class Entry:
     waiting: int = 0  # requests held for a client that is away; the gateway bounds them
     meter: Meter = field(factory=Meter)  # what it has carried
     tunnels: int = 0  # that it has had in this process
+    decoding: Decoding = field(factory=Decoding)
     _crowd: Crowd | None = None
     _changed: trio.Event = field(factory=trio.Event)
 
