@@ -1,7 +1,7 @@
 # `make demo` and `make test` are all a new user needs; docs/development.md has the rest.
 # Everything made here goes to .venv/ and .work/. Needs python3 >= 3.11, git and make.
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format coverage browser lock clean
+.PHONY: help demo test check format coverage api browser lock clean
 
 # The first interpreter that is new enough; another one: make PYTHON=/path/to/python3.13 test
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -22,6 +22,7 @@ help:
 	@echo "make check     formatting, lint, types, import contracts, spelling"
 	@echo "make format    let the formatter and the safe fixes do their work"
 	@echo "make coverage  the same tests, counted; the ground layer must be covered whole"
+	@echo "make api       the API against its own description, by schemathesis"
 	@echo "make browser   the tests that need Chromium and Node"
 	@echo "make lock      write constraints.txt anew, from the newest releases"
 	@echo "make clean     remove what make made"
@@ -47,6 +48,9 @@ format: .venv/.check
 coverage: .venv/.test
 	$(BIN)/python scripts/coverage.py $(ARGS)
 
+api: .venv/.api
+	$(BIN)/python -m pytest tests/api -s -o faulthandler_timeout=300 $(ARGS)
+
 browser: .venv/.test
 	@$(BIN)/python -m tests.browser.packages
 	$(BIN)/python -m pytest tests/browser $(ARGS)
@@ -54,7 +58,7 @@ browser: .venv/.test
 # From a fresh environment, so that nothing which happens to be installed gets in.
 lock:
 	rm -rf .venv
-	$(MAKE) CONSTRAINTS= .venv/.check
+	$(MAKE) CONSTRAINTS= .venv/.check .venv/.api
 	{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable; } > .venv/constraints.txt
 	mv .venv/constraints.txt constraints.txt
 
@@ -89,4 +93,9 @@ clean:
 .venv/.check: .venv/.runtime .venv/.pip
 	@echo "installing what the checks need ..."
 	@$(PIP_INSTALL) --group check --group test
+	@touch $@
+
+.venv/.api: .venv/.test
+	@echo "installing schemathesis ..."
+	@$(PIP_INSTALL) --group api
 	@touch $@

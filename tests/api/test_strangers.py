@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 SEED = os.environ.get("WORMKEY_API_SEED", "1")  # another one looks elsewhere
-BUDGET_S = 60.0  # for one run; a third of it is usual
+BUDGET_S = 120.0  # for one run; 20 s are usual where nothing else runs
 # schemathesis sends thousands of requests a minute from one address, and half of them are wrong.
 FREE = ("session-creations", "token-creations", "live-sessions", "auth-failures", "misses")
 STRANGER = (sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()")
@@ -72,7 +72,7 @@ async def start(access: str, home: Path, nursery: trio.Nursery) -> Daemon:
 
 
 async def ask_stranger(
-    daemon: Daemon, home: Path, *, token: str, examples: int
+    daemon: Daemon, home: Path, *, token: str, more_options: tuple[str, ...] = ()
 ) -> dict[str, set[int]]:
     """Run schemathesis to its end, fail with its report; return the statuses of each call."""
     command = (
@@ -86,7 +86,7 @@ async def ask_stranger(
             "--seed",
             SEED,
         ),
-        *("--max-examples", str(examples), "--request-timeout", "5", "--exclude-path", "/metrics"),
+        *("--max-examples", "20", "--request-timeout", "5", *more_options),
     )
     seen = home / "seen.json"
     more = {
@@ -125,16 +125,20 @@ async def nursery() -> AsyncIterator[trio.Nursery]:
 async def test_the_api_is_what_it_says(access: str, tmp_path: Path, nursery: trio.Nursery) -> None:
     """With the right tokens every call succeeds, and every wrong request is a described 4xx."""
     daemon = await start(access, tmp_path / "daemon", nursery)
-    answered = await ask_stranger(daemon, tmp_path, token=daemon.token, examples=40)
+    answered = await ask_stranger(daemon, tmp_path, token=daemon.token)
     for call in CALLS:
         label = f"{call.method} {call.path}"
+        if call.name == "describe":
+            continue  # it has been read, or nothing of this would have happened
         assert call.status in answered[label], (label, answered[label])
 
 
 async def test_without_tokens_nothing_opens(tmp_path: Path, nursery: trio.Nursery) -> None:
     """Whoever has no token gets 401 where one is wanted, whatever else he sends."""
     daemon = await start("token", tmp_path / "daemon", nursery)
-    answered = await ask_stranger(daemon, tmp_path, token="", examples=20)
+    answered = await ask_stranger(
+        daemon, tmp_path, token="", more_options=("--phases", "coverage,fuzzing")
+    )
     for call in CALLS:
         label = f"{call.method} {call.path}"
         if call.who != "anyone":

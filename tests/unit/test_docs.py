@@ -13,7 +13,7 @@ import attrs
 import click
 import pytest
 
-from wormkey import cli
+from wormkey import cli, openapi
 from wormkey.apicodes import API_ERRORS, TUNNEL_CODES
 from wormkey.codes import ERRORS
 from wormkey.config import OPTIONS, Settings
@@ -115,6 +115,28 @@ def test_the_figures_are_those_of_the_code() -> None:
     """docs/operations.md lists every figure of /metrics, in order, as the exposition tells it."""
     expected = [[figure.name, figure.kind, figure.label, figure.help] for figure in FIGURES]
     assert [[bare(cell) for cell in row] for row in rows("operations.md", "figures")] == expected
+
+
+def test_the_call_table_is_that_of_the_api() -> None:
+    """docs/api.md lists every call: who may make it, what goes in and what comes back."""
+    kinds = {"": "text", "-": "OpenAPI"}
+    expected = [
+        [
+            f"{call.method} {call.path}",
+            call.who,
+            call.content,
+            f"{call.status} {kinds.get(call.answer, call.answer)}",
+            call.summary,
+        ]
+        for call in openapi.CALLS
+    ]
+    assert [[bare(cell) for cell in row] for row in rows("api.md", "calls")] == expected
+
+
+def test_the_code_table_is_that_of_the_api() -> None:
+    """docs/api.md lists every error code with its status."""
+    expected = [[code, str(each.status), each.meaning] for code, each in openapi.ERRORS.items()]
+    assert [[bare(cell) for cell in row] for row in rows("api.md", "codes")] == expected
 
 
 def test_the_exit_codes_are_those_of_the_code() -> None:
