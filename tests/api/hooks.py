@@ -1,6 +1,6 @@
 """What schemathesis cannot know of this API: which token fits which session, and a live session.
 
-Loaded by schemathesis itself (SCHEMATHESIS_HOOKS), in its own process. Half of the calls about a
+Loaded by schemathesis itself (SCHEMATHESIS_HOOKS), in its own process. Most of the calls about a
 session get one that lives, made for that call, and the token that the call asks for; so answers
 of success are reached, and calls that end a session take none from the others. Without
 API_ACCESS_TOKEN nothing is authenticated.
@@ -31,7 +31,7 @@ SEEN = Path(os.environ["API_SEEN"])  # what each call answered, for the test tha
 WELL_FORMED = {"session_id": r"[0-9a-f]{32}", "slug": r"[a-z][a-z0-9-]{1,38}[a-z0-9]"}
 
 tokens: dict[str, dict[str, str]] = {}  # by session id and by slug: the token of each scheme
-turns = itertools.count()
+turns: defaultdict[str, itertools.count[int]] = defaultdict(itertools.count)  # of each call
 seen: defaultdict[str, set[int]] = defaultdict(set)
 
 
@@ -55,14 +55,14 @@ def make_session() -> dict[str, Any]:
     return made
 
 
-def put_live_session(case: Case) -> str:
-    """Name a live session in every second case whose path is well-formed; return the name."""
+def put_live_session(case: Case, turn: int) -> str:
+    """Name a live session in two of three cases whose path is well-formed; return the name."""
     parameters = case.path_parameters or {}
     for name, form in WELL_FORMED.items():
         given = str(parameters.get(name, ""))
         if not re.fullmatch(form, given):
             continue
-        if given not in tokens and next(turns) % 2:
+        if given not in tokens and turn % 3:
             given = make_session()["sessionId" if name == "session_id" else "slug"]
             parameters[name] = given
         return given
@@ -83,12 +83,13 @@ class Tokens:
         """Return the token that a call wants, of a live session where it is about one."""
         if not ACCESS_TOKEN:
             return None
-        named = put_live_session(case)
+        turn = next(turns[case.operation.label])
+        named = put_live_session(case, turn)
         schemes = schemes_of(case)
         if "accessToken" in schemes:
             return ACCESS_TOKEN
         fitting = [tokens[named][scheme] for scheme in schemes] if named in tokens else schemes
-        return fitting[next(turns) // 2 % len(fitting)] if fitting else None
+        return fitting[turn % len(fitting)] if fitting else None
 
     def set(self, case: Case, token: str | None, _context: object) -> None:
         """Send it as a Bearer token."""
