@@ -14,7 +14,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from attrs import define, field
+from attrs import define
 
 from wormkey.metrics import Metrics, status_class
 from wormkey.session import Session
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from wormkey.frames import RequestHead
 
 MAX_PATH_CHARS: Final = 1024  # of an access record; a target may be longer (--max-target)
+_NOBODYS: Final = Meter()
 _ABSOLUTE_FORM: Final = re.compile(rb"\A(?i:https?)://[^/?]*")  # RFC 9112 §3.2.2
 
 
@@ -33,7 +34,7 @@ class Tally:
 
     metrics: Metrics
     began_at: float
-    meter: Meter = field(factory=Meter)  # nobody's, until the session is known
+    meter: Meter = _NOBODYS  # until the session is known
     session: Session | None = None
     status: int = 0  # 0 until an answer's head
     error: str = ""  # the Wormkey-Error, or why the answer was cut
@@ -108,7 +109,6 @@ class Tally:
 
     def end(self) -> None:
         """Count what ended without any answer."""
-        self.seen()
         if not (self.status or self.of_tunnel):
             self.metrics.requests[status_class(0)] += 1
 

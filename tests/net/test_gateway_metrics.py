@@ -111,6 +111,30 @@ async def test_content_is_counted_both_ways_while_it_moves() -> None:
         await until(lambda: figures(world).value("wormkey_streams") == 0)
 
 
+async def test_a_long_answer_keeps_its_session_in_use() -> None:
+    """The time of the session's last use moves while content does, not at the ends alone."""
+    go_on = trio.Event()
+
+    async def answer(connection: Connection, _request: Request) -> None:
+        await connection.send(compose(b"HTTP/1.1 200 OK", CHUNKED))
+        await connection.send_chunk(b"one")
+        await go_on.wait()
+        await connection.send_chunk(b"two")
+        await connection.wait_left()
+
+    # An idle time is noted as moved once an eighth of it is over: 0.1 s here.
+    async with open_world(each_request(answer), stream_idle_timeout_s=0.8) as world:
+        viewer = await world.open_viewer()
+        await viewer.request()
+        await viewer.read_final_head()
+        assert await viewer.read_chunk() == b"one"
+        await trio.sleep(0.2)
+        meter_of(world).last_seen_at = None
+        go_on.set()
+        assert await viewer.read_chunk() == b"two"
+        await until(lambda: meter_of(world).last_seen_at is not None)
+
+
 async def test_bytes_of_an_upgraded_connection_are_counted_while_it_is_open() -> None:
     """A WebSocket may stay for days; its bytes are content, its request is 1xx."""
     async with open_world(_echo_raw) as world:
