@@ -29,6 +29,18 @@ async def test_without_a_tunnel_and_without_hold_the_answer_is_502_at_once() -> 
         assert answer.head.get(b"Wormkey-Request-Id")
 
 
+async def test_the_page_of_a_get_links_to_another_try() -> None:
+    """Retry-After is sent once and said in words; no link sends a POST again as a GET."""
+    async with open_world(client=False, hold_s=0.0) as world:
+        asked = await world.exchange()
+        [seconds] = [value for name, value in asked.head.fields if name == b"Retry-After"]
+        assert b'href=""' in asked.data
+        assert b"after %b seconds" % seconds in asked.data
+        posted = await world.exchange(method=b"POST", content=b"order")
+        assert b'href=""' not in posted.data
+        assert b"Try again after %b seconds" % seconds in posted.data
+
+
 async def test_a_request_waits_for_a_client_that_comes_back() -> None:
     """Within ``--hold`` the request is served as if nothing had happened."""
     async with open_world(client=False) as world:
