@@ -25,7 +25,8 @@ MAX_LENGTH_DIGITS: Final = 18  # more octets than any store holds, still below 2
 
 _TOKEN: Final = rb"[-!#$%&'*+.^_`|~0-9A-Za-z]"  # RFC 9110 §5.6.2
 _TEXT: Final = rb"[\t -~\x80-\xff]"  # SP, HTAB, VCHAR and obs-text: no other control, no DEL
-_LINES: Final = rb"((?:\r\n" + _TOKEN + rb"++:" + _TEXT + rb"*+)*+\r\n)\r\n"
+# Single sets are possessive, groups are not: CPython before 3.11.5 gets those wrong (gh-106052).
+_LINES: Final = rb"((?:\r\n" + _TOKEN + rb"++:" + _TEXT + rb"*+)*\r\n)\r\n"
 
 _REQUEST: Final = re.compile(
     rb"(" + _TOKEN + rb"{1,%d}+) ([!\"$-~]++) HTTP/1\.([0-9])" % MAX_METHOD_BYTES + _LINES
@@ -42,7 +43,7 @@ _TOKEN_ONLY: Final = re.compile(_TOKEN + rb"+")
 _METHOD: Final = re.compile(_TOKEN + rb"{1,%d}" % MAX_METHOD_BYTES)
 _VALUE_ONLY: Final = re.compile(rb"(?![ \t])" + _TEXT + rb"*+(?<![ \t])")
 _FIELD_PAIRS: Final = re.compile(
-    rb"(?:" + _TOKEN + rb"++\x00(?![ \t])" + _TEXT + rb"*+(?<![ \t])\x00)*+"
+    rb"(?:" + _TOKEN + rb"++\x00(?![ \t])" + _TEXT + rb"*+(?<![ \t])\x00)*"
 )
 _TARGET: Final = re.compile(rb"/[!\"$-~]*+")
 _ABSOLUTE: Final = re.compile(rb"(?i:https?)://([^/?]*)[!\"$-~]*+")
@@ -52,7 +53,7 @@ _AUTHORITY: Final = re.compile(
 _LENGTH: Final = re.compile(rb"[0-9]{1,%d}" % MAX_LENGTH_DIGITS)
 _VERSION: Final = re.compile(rb"HTTP/[0-9](?:\.[0-9])?")
 _PROTOCOLS: Final = re.compile(
-    _TOKEN + rb"+(?:/" + _TOKEN + rb"+)?(?:, " + _TOKEN + rb"+(?:/" + _TOKEN + rb"+)?)*+"
+    _TOKEN + rb"+(?:/" + _TOKEN + rb"+)?(?:, " + _TOKEN + rb"+(?:/" + _TOKEN + rb"+)?)*"
 )
 
 _TARGET_OCTETS: Final = bytes(octet for octet in range(0x21, 0x7F) if octet != 0x23)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -170,3 +174,20 @@ def test_bare_line_feeds_end_a_head_too() -> None:
     """A faulty head is complete at once, so that it is refused instead of waited for."""
     raw = b"GET / HTTP/1.1\nHost: a\n\n"
     assert grammar.find_head_end(raw + b"rest") == len(raw)
+
+
+def test_no_pattern_holds_back_a_whole_group() -> None:
+    """CPython before 3.11.5 matches ``(...)*+`` wrongly (gh-106052), and Debian 12 has 3.11.2.
+
+    There, the gateway refused every request. Holding back a single set, ``[...]*+``, is sound.
+    """
+    patterns = {
+        f"{path.stem}.{name}": value.pattern
+        for path in Path(grammar.__file__).parent.glob("[a-z]*.py")
+        for name, value in vars(importlib.import_module(f"wormkey.{path.stem}")).items()
+        if isinstance(value, re.Pattern)
+    }
+    assert "grammar._REQUEST" in patterns
+    for name, pattern in patterns.items():
+        text = pattern if isinstance(pattern, bytes) else pattern.encode()
+        assert not re.search(rb"(?<!\\)\)(?:[*+?]|\{\d*,?\d*\})\+|\(\?>", text), name
