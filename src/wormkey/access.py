@@ -11,7 +11,7 @@ import re
 import secrets
 from collections.abc import Callable
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from attrs import Factory, define, field
 
@@ -19,9 +19,12 @@ from wormkey.audit import DAEMON, OPERATOR, Actor, AuditEvent
 from wormkey.config import Settings
 from wormkey.errors import ConfigError, StoreError
 from wormkey.session import digest_of
-from wormkey.statefolder import LOCAL_TOKEN_FILE
+from wormkey.statefolder import LOCAL_TOKEN_FILE, TAKEN_TOKEN_FILE
 from wormkey.store import Store, TokenNameTakenError, write_private
 from wormkey.trail import Trail
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +56,7 @@ class Access:
         Raises:
             ConfigError: the name is off the grammar or in use.
         """
-        token = _new_token()
+        token = new_token()
         await self._put(name, token, by)
         return token
 
@@ -107,20 +110,55 @@ class Access:
         """
         if self.settings.access != "token" or await self.store.list_access_tokens():
             return None
-        token = _new_token()
-        path = self.settings.state_dir / LOCAL_TOKEN_FILE
-        try:
-            # Before the store: a crash between the two leaves a stale file, written anew by the
-            # next start, and not a token that nobody has.
-            write_private(path, token + "\n")
-        except OSError as error:
-            raise StoreError(
-                f"cannot write {path}: {error.strerror}; make it writable or set --state-dir"
-            ) from error
+        token = new_token()
+        # Before the store: a crash between the two leaves a stale file, written anew by the next
+        # start, and not a token that nobody has.
+        _write(self.settings.state_dir / LOCAL_TOKEN_FILE, token)
         await self._put(FIRST_TOKEN_NAME, token, DAEMON)
         return token
 
+    async def take_first(self, token: str) -> None:
+        """In token mode without any token, let this one be the first.
 
-def _new_token() -> str:
+        Whoever passes it may pass it at each start: it is taken once in the life of a state
+        folder, where its digest is noted, so that it stays revoked once it is.
+
+        Raises:
+            StoreError: the store or the note cannot be read or written.
+        """
+        if self.settings.access != "token":
+            return
+        digest = digest_of(token.encode("ascii"))
+        note = self.settings.state_dir / TAKEN_TOKEN_FILE
+        if await self.store.find_access_token(digest) is None:
+            lasting = self.settings.store != "memory"
+            if await self.store.list_access_tokens() or (lasting and _read(note) == digest.hex()):
+                return
+            await self._put(FIRST_TOKEN_NAME, token, DAEMON)
+        # After the store: a crash between the two comes by here again.
+        if _read(note) != digest.hex():
+            _write(note, digest.hex())
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreError(f"cannot read {path}: {error}") from error
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        write_private(path, text + "\n")
+    except OSError as error:
+        raise StoreError(
+            f"cannot write {path}: {error.strerror}; make it writable or set --state-dir"
+        ) from error
+
+
+def new_token() -> str:
+    """Return the text of a new access token."""
     # The prefix tells secret scanners what it is and keeps a leading - off command lines.
     return f"wk_{secrets.token_urlsafe(TOKEN_BYTES)}"

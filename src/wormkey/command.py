@@ -70,9 +70,14 @@ def settings_of(context: click.Context, flags: dict[str, Any]) -> Settings:
     Raises:
         ConfigError: a value that cannot be used.
     """
-    written = _texts(context.find_root().params) | _texts(flags)
+    written = texts_of(context, flags)
     terminal = sys.stderr is not None and sys.stderr.isatty()
     return load_settings(written, os.environ, pid=os.getpid(), terminal=terminal)
+
+
+def texts_of(context: click.Context, flags: dict[str, Any]) -> dict[str, Any]:
+    """Return the texts of a command's flags by Settings attribute, its own before the group's."""
+    return _texts(context.find_root().params) | _texts(flags)
 
 
 def _texts(flags: dict[str, Any]) -> dict[str, Any]:

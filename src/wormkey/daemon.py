@@ -24,6 +24,7 @@ from wormkey.backup import backup
 from wormkey.command import EXIT_UNEXPECTED, EXIT_USAGE, fail, settings_of, with_options
 from wormkey.config import FdAddress, Settings, TcpAddress, UnixAddress
 from wormkey.errors import ConfigError, StoreError
+from wormkey.install import install, uninstall
 from wormkey.tokens import token
 
 if TYPE_CHECKING:
@@ -185,6 +186,5 @@ async def _connect(address: Address) -> trio.SocketStream:
             raise ConfigError(f"healthcheck cannot know where {address} listens; name its address")
 
 
-_wormkeyd.add_command(audit)
-_wormkeyd.add_command(backup)
-_wormkeyd.add_command(token)
+for _command in (audit, backup, token, install, uninstall):
+    _wormkeyd.add_command(_command)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import secrets
 import signal
 import sys
@@ -35,6 +36,7 @@ from wormkey.audit import DAEMON, AuditEvent
 from wormkey.auditlog import AuditLog
 from wormkey.control import serve_control
 from wormkey.errors import StoreError
+from wormkey.firsttoken import read_first_token
 from wormkey.gateway import Gateway
 from wormkey.journal import Journal
 from wormkey.listeners import bound_port, listener_url, open_listeners
@@ -149,10 +151,14 @@ async def _assemble(
     trail = Trail(_now, journal.publish, journal.behind)
     registry = Registry(store, routes, _now, settings, trail)
     await registry.load()
+    access = Access(store, _now, settings, trail, journal.use_token)
+    given = read_first_token(os.environ)
+    if given is not None:
+        await access.take_first(given)
     return Node(
         settings=settings,
         registry=registry,
-        access=Access(store, _now, settings, trail, journal.use_token),
+        access=access,
         journal=journal,
         routes=routes,
         public=PublicUrl.parse(settings.public_url_at(gateway_port)),

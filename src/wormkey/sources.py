@@ -124,6 +124,16 @@ def _from_file(path: Path) -> dict[str, _Written]:
     return written
 
 
+def texts_of_file(path: Path) -> dict[str, tuple[str, ...]]:
+    """Return the texts that a configuration file holds, by its keys; not yet parsed.
+
+    Raises:
+        ConfigError: it cannot be read, is no TOML, or has an unknown key.
+    """
+    found = _from_file(path).values()
+    return {line.option.key: line.texts for line in found if line.option.key is not None}
+
+
 def inherited_addresses(environ: Mapping[str, str], pid: int) -> dict[str, FdAddress]:
     """Return the listening sockets that systemd passed to process ``pid``, by sd_listen_fds(3).
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 STORE_FILE: Final = "wormkeyd.sqlite3"
 LOCAL_TOKEN_FILE: Final = "local-token"  # noqa: S105 - a file name
 SIGNING_KEY_FILE: Final = "signing-key"
+TAKEN_TOKEN_FILE: Final = "first-token.sha256"  # noqa: S105 - a file name
 LOCK_FILE: Final = "wormkeyd.lock"
 _PID_DIGITS: Final = 20
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.sessions import START, Daemon
-from wormkey.access import LOCAL_TOKEN_FILE
+from wormkey.access import LOCAL_TOKEN_FILE, TAKEN_TOKEN_FILE, new_token
 from wormkey.config import Settings
 from wormkey.errors import ConfigError, StoreError
 from wormkey.store.memory import MemoryStore
@@ -89,3 +89,66 @@ async def test_first_token_that_cannot_be_written_is_not_kept(tmp_path: Path) ->
     with pytest.raises(StoreError, match=LOCAL_TOKEN_FILE):
         await daemon.access.ensure_first()
     assert await daemon.store.list_access_tokens() == []
+
+
+async def test_a_token_that_is_passed_is_taken_in_the_place_of_a_made_up_one(
+    daemon: Daemon,
+) -> None:
+    """It counts, nothing is printed for it, and its text is written nowhere."""
+    given = new_token()
+    await daemon.access.take_first(given)
+    assert await daemon.access.ensure_first() is None
+    assert await daemon.access.check(given.encode()) == "first"
+    folder = daemon.settings.state_dir
+    assert given not in "".join(path.read_text() for path in folder.iterdir())
+    await daemon.access.take_first(given)
+    assert len(await daemon.store.list_access_tokens()) == 1
+
+
+async def test_a_passed_token_does_not_come_back_once_it_is_revoked(daemon: Daemon) -> None:
+    """Revoked is revoked, though the manager passes it at each start; a new one is made up."""
+    given = new_token()
+    await daemon.access.take_first(given)
+    await daemon.store.revoke_access_token("first")
+    await daemon.access.take_first(given)
+    assert await daemon.access.ensure_first() not in (None, given)
+    assert await daemon.access.check(given.encode()) is None
+
+
+async def test_a_crash_after_a_passed_token_was_stored_does_not_let_it_come_back(
+    daemon: Daemon,
+) -> None:
+    """The note that was not written is written by the next start."""
+    given = new_token()
+    await daemon.access.take_first(given)
+    (daemon.settings.state_dir / TAKEN_TOKEN_FILE).unlink()
+    await daemon.access.take_first(given)
+    await daemon.store.revoke_access_token("first")
+    await daemon.access.take_first(given)
+    assert await daemon.access.check(given.encode()) is None
+
+
+async def test_a_passed_token_adds_nothing_where_tokens_are(daemon: Daemon) -> None:
+    """A daemon whose operator made tokens is not opened to another one."""
+    await daemon.access.add("laptop")
+    given = new_token()
+    await daemon.access.take_first(given)
+    assert await daemon.access.check(given.encode()) is None
+
+
+async def test_a_passed_token_counts_at_each_start_of_a_store_in_memory(tmp_path: Path) -> None:
+    """Which has forgotten it, and whether it was revoked."""
+    settings = Settings(state_dir=tmp_path / "state", access="token", store="memory")
+    given = new_token()
+    for _ in range(2):
+        daemon = Daemon(settings)
+        await daemon.access.take_first(given)
+        assert await daemon.access.check(given.encode()) == "first"
+
+
+async def test_open_mode_takes_no_token(tmp_path: Path) -> None:
+    """Everybody may create sessions; nothing is written."""
+    daemon = Daemon(Settings(state_dir=tmp_path / "state", access="open"))
+    await daemon.access.take_first(new_token())
+    assert not await daemon.store.list_access_tokens()
+    assert not (tmp_path / "state").exists()

@@ -1,0 +1,44 @@
+"""What the tests of the system service need of the machine, and one droplet for a file of them."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.system.droplet import Droplet, NoDropletError, booted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PACKAGES = {
+    "systemd-analyze": "systemd",
+    "/usr/sbin/nsenter": "util-linux",
+    "caddy": "caddy",
+    "/usr/bin/python3": "python3-venv",
+    "git": "git",
+}
+NAMES = ("tunnel.example.com", "control.tunnel.example.com")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Say at once which Debian packages are missing."""
+    del session
+    missing = {
+        package
+        for program, package in PACKAGES.items()
+        if shutil.which(program) is None and shutil.which(program.rpartition("/")[2]) is None
+    }
+    if missing:
+        pytest.exit(f"missing: apt-get install {' '.join(sorted(missing))}", returncode=1)
+
+
+@pytest.fixture(scope="module")
+def droplet() -> Iterator[Droplet]:
+    """A machine to throw away, which answers for the names of the README."""
+    try:
+        with booted(dict.fromkeys(NAMES, "127.0.0.1")) as droplet:
+            yield droplet
+    except NoDropletError as error:
+        pytest.skip(f"no droplet here: {error}")
