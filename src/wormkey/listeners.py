@@ -10,6 +10,7 @@ import errno
 import os
 import socket
 import stat
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,12 +20,15 @@ from wormkey.errors import ConfigError
 from wormkey.values import Address, FdAddress, TcpAddress, UnixAddress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 BACKLOG: Final = 1024  # connections the kernel holds for us; Linux caps it at somaxconn, 4,096
 _SAME_PORT_TRIES: Final = 16  # a free port of one family is rarely taken in the other
 _RESOLVE_TIMEOUT_S: Final = 10.0
 _UNIX_MODE: Final = 0o660  # owner and group: a proxy in front joins the group
+_PRIVATE_MODE: Final = 0o600
+_UNIX_PATH_MOST: Final = 107  # unix(7): sun_path has 108 bytes, the last of them NUL
+_OPEN_FOLDERS: Final = Path("/proc/self/fd")
 _ANY: Final = (
     (socket.AF_INET6, "::"),
     (socket.AF_INET, "0.0.0.0"),  # noqa: S104 - `:port` asks for every interface
@@ -171,13 +175,50 @@ def _explained(error: OSError, address: Address) -> OSError:
     return OSError(number, reason)
 
 
-def _open_unix(path: str, address: Address, backlog: int) -> socket.socket:
+def open_private_socket(path: Path) -> trio.SocketListener:
+    """Return a listener at a unix socket that only its user (and root) can connect to.
+
+    What a dead process left there is replaced.
+
+    Raises:
+        OSError: a living process is there, or the folder does not allow it; ``strerror`` is one
+            line with the path.
+    """
+    address = UnixAddress(str(path))
+    with short_path(path) as name:
+        sock = _open_unix(name, address, BACKLOG, _PRIVATE_MODE)
+    return trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+
+
+@contextmanager
+def short_path(path: Path) -> Iterator[str]:
+    """Give a name of a unix socket that is short enough to bind or connect to, for the block.
+
+    A path over 107 bytes goes through the open folder in /proc, where there is one.
+
+    Raises:
+        OSError: the path is too long here, or its folder cannot be opened.
+    """
+    if len(os.fsencode(path)) <= _UNIX_PATH_MOST:
+        yield str(path)
+        return
+    if not _OPEN_FOLDERS.is_dir():
+        reason = f"{path} is over {_UNIX_PATH_MOST} bytes, the most that a socket's path may have"
+        raise OSError(errno.ENAMETOOLONG, f"{reason} on this system; choose a shorter folder")
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield str(_OPEN_FOLDERS / str(folder) / path.name)
+    finally:
+        os.close(folder)
+
+
+def _open_unix(path: str, address: Address, backlog: int, mode: int = _UNIX_MODE) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         _remove_stale(path)
         sock.bind(path)
         # Before listen(), when nobody can connect yet: no moment with a wider mode.
-        Path(path).chmod(_UNIX_MODE)
+        Path(path).chmod(mode)
         sock.listen(backlog)
     except OSError as error:
         sock.close()

@@ -15,7 +15,13 @@ import trio
 
 from wormkey import listeners as listeners_module
 from wormkey.errors import ConfigError
-from wormkey.listeners import bound_port, listener_url, open_listeners
+from wormkey.listeners import (
+    bound_port,
+    listener_url,
+    open_listeners,
+    open_private_socket,
+    short_path,
+)
 from wormkey.values import FdAddress, TcpAddress, UnixAddress, parse_address
 
 if TYPE_CHECKING:
@@ -216,6 +222,41 @@ async def test_a_unix_socket_needs_its_folder(tmp_path: Path) -> None:
     address = UnixAddress(str(tmp_path / "no" / "s"))
     with pytest.raises(OSError, match=f"cannot listen at {address}: No such file"):
         await open_listeners(address)
+
+
+async def test_a_private_socket_is_for_its_user_alone(tmp_path: Path) -> None:
+    """Mode 0600; what a dead process left is replaced, a living one keeps it."""
+    path = tmp_path / "s"
+    for _ in range(2):
+        listener = open_private_socket(path)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        with pytest.raises(OSError, match="in use by another program"):
+            open_private_socket(path)
+        await listener.aclose()
+
+
+async def test_a_socket_of_any_path_can_be_had_where_there_is_proc(tmp_path: Path) -> None:
+    """107 bytes are the system's limit for a name; a deep state folder works all the same."""
+    path = tmp_path.joinpath(*["a-rather-long-name-of-a-folder"] * 8) / "s"
+    path.parent.mkdir(parents=True)
+    assert len(os.fsencode(path)) > 250
+    listener = open_private_socket(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with short_path(path) as name:
+        async with await trio.open_unix_socket(name):
+            await (await listener.accept()).aclose()
+    await listener.aclose()
+    await open_private_socket(path).aclose()  # stale, at a long path
+
+
+def test_a_path_that_is_too_long_elsewhere_is_said_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A system without /proc: one sentence with the remedy."""
+    monkeypatch.setattr(listeners_module, "_OPEN_FOLDERS", tmp_path / "no-proc")
+    path = tmp_path / ("x" * 120)
+    with pytest.raises(OSError, match=r"over 107 bytes.*choose a shorter folder"):
+        open_private_socket(path)
 
 
 async def test_an_inherited_socket_is_used_as_it_is() -> None:
