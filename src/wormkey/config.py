@@ -69,6 +69,7 @@ class Option:
     help: str
     repeatable: bool = False
     switch: bool = False  # the flag takes no value; --no-… is its opposite
+    live: bool = False  # a reload changes it; else it takes a restart
 
 
 @frozen(kw_only=True)
@@ -84,32 +85,37 @@ class _Line:
     keyed: bool = True
     repeatable: bool = False
     switch: bool = False
+    live: bool = False
 
 
 def _option(line: _Line, default: object) -> Any:  # noqa: ANN401 - as attrs.field itself
     return attrs.field(default=default, metadata={_Line: line})
 
 
-def _plain(parse: Callable[[str], T], default: str, help_: str, metavar: str) -> T:
+def _plain(
+    parse: Callable[[str], T], default: str, help_: str, metavar: str, *, live: bool = False
+) -> T:
     """Return an attribute whose default is what ``parse`` makes of the text ``default``."""
-    line = _Line(parse=parse, default=default, help=help_, metavar=metavar)
+    line = _Line(parse=parse, default=default, help=help_, metavar=metavar, live=live)
     return cast("T", _option(line, parse(default)))
 
 
 def _duration(default: str, help_: str, least: str = "1ms", most: str = "365d") -> float:
-    return _plain(within(parse_duration, least, most), default, help_, "DURATION")
+    return _plain(within(parse_duration, least, most), default, help_, "DURATION", live=True)
 
 
 def _size(default: str, help_: str, least: str = "1KiB", most: str = "1GiB") -> int:
-    return _plain(within(parse_size, least, most), default, help_, "SIZE")
+    return _plain(within(parse_size, least, most), default, help_, "SIZE", live=True)
 
 
-def _count(default: str, help_: str, most: str = "1000000") -> int:
-    return _plain(within(parse_count, "1", most), default, help_, "N")
+def _count(default: str, help_: str, *, live: bool = True) -> int:
+    return _plain(within(parse_count, "1", "1000000"), default, help_, "N", live=live)
 
 
 def _switch(help_: str) -> bool:
-    line = _Line(parse=parse_switch, default="false", help=help_, metavar="", switch=True)
+    line = _Line(
+        parse=parse_switch, default="false", help=help_, metavar="", switch=True, live=True
+    )
     return cast("bool", _option(line, default=False))
 
 
@@ -156,6 +162,7 @@ class Settings:
         "the URL that viewers use for the gateway",
         "URL",
         variables=("WORMKEY_PUBLIC_BASE_URL",),
+        live=True,
     )
     edge_url: str | None = _special(
         url_parser("ws", "wss"),
@@ -164,12 +171,14 @@ class Settings:
         "the URL that clients open tunnels at",
         "URL",
         variables=("WORMKEY_EDGE_BASE_URL",),
+        live=True,
     )
     routing: Routing = _plain(
         choice_parser("path", "host"),
         "path",
         "how public URLs are written, /s/SLUG/ or SLUG.host; both are accepted",
         "path|host",
+        live=True,
     )
     state_dir: Path = _special(
         _parse_path,
@@ -200,6 +209,7 @@ class Settings:
         "CIDR",
         flag="--trusted-proxy",
         repeatable=True,
+        live=True,
     )
     cors_origins: tuple[str, ...] = _special(
         url_parser("http", "https"),
@@ -209,6 +219,7 @@ class Settings:
         "ORIGIN",
         flag="--cors-origin",
         repeatable=True,
+        live=True,
     )
     config_file: Path | None = _special(
         _parse_path,
@@ -226,12 +237,14 @@ class Settings:
         "text on a terminal, else json",
         "how log records are written",
         "text|json",
+        live=True,
     )
     log_level: LogLevel = _plain(
         choice_parser("debug", "info", "warning", "error"),
         "info",
         "the least severe records that are written",
         "debug|info|warning|error",
+        live=True,
     )
     access_log: bool = _switch("write a record for each viewer's exchange")
     audit_log: Path | None = _special(
@@ -240,6 +253,7 @@ class Settings:
         "none",
         "a file that the audit trail is appended to, besides the store",
         "FILE",
+        live=True,
     )
     audit_records: int = _count("10000", "the audit records that the store keeps")
 
@@ -255,7 +269,7 @@ class Settings:
     stream_idle_timeout_s: float = _duration("1h", "the idle time of an answer under way")
     close_timeout_s: float = _duration("5s", "the time for a closing handshake")
     drain_timeout_s: float = _duration("30s", "the time exchanges have to end after SIGTERM")
-    max_connections: int = _count("4096", "viewers' and tunnels' connections at a time")
+    max_connections: int = _count("4096", "viewers' and tunnels' connections at a time", live=False)
     max_head_bytes: int = _size("32KiB", "the size of a request head", most="60KiB")
     max_target_bytes: int = _size("16KiB", "the size of a request target", most="32KiB")
     max_held_requests: int = _count("128", "requests that wait for one session's client")
@@ -313,6 +327,7 @@ def _describe(attribute: attrs.Attribute[Any]) -> Option:
         help=line.help,
         repeatable=line.repeatable,
         switch=line.switch,
+        live=line.live,
     )
 
 

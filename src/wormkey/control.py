@@ -1,7 +1,8 @@
-"""The control plane: the sessions API on a Starlette app, served by hypercorn.
+"""The control plane: the sessions API on a Starlette app, and the server for it on hypercorn.
 
-Owns the server and the table of routes; calls.py has the calls. Only this file and nursery.py
-know hypercorn. It never sees a viewer. Every error is ``{"error": one sentence, "code": word}``.
+Owns the table of routes (calls.py has the calls) and the server, which the admin socket uses too.
+Only this file and nursery.py know hypercorn. It never sees a viewer. Every error is
+``{"error": one sentence, "code": word}``.
 """
 
 from __future__ import annotations
@@ -20,18 +21,21 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from wormkey.calls import Api
 from wormkey.errors import AdmissionError, StoreError
 from wormkey.guard import Cors, Guard, not_routed, refused, store_failed
 from wormkey.hardening import OWN_ANSWER
+from wormkey.node import Node
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from hypercorn.typing import ASGIFramework
+    from starlette.types import Receive, Scope, Send
 
-    from wormkey.node import Node
+    from wormkey.config import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -49,18 +53,33 @@ async def serve_control(
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve the API at ``listeners`` until ``shutdown`` returns and open requests are answered.
-
-    The listeners stay the caller's; hypercorn gets duplicates. A fault inside hypercorn ends
-    its connections, is logged, and it starts again: never the daemon.
+    """Serve the API at ``listeners``, as serve_app does.
 
     Cancellation: connections are cut.
     """
-    app = make_app(node)
+    await serve_app(make_app(node), node.settings, listeners, shutdown, task_status=task_status)
+
+
+async def serve_app(
+    app: Starlette,
+    settings: Settings,
+    listeners: Sequence[trio.SocketListener],
+    shutdown: Callable[[], Awaitable[None]],
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve ``app`` at ``listeners`` until ``shutdown`` returns and open requests are answered.
+
+    The listeners stay the caller's; hypercorn gets duplicates. A fault inside hypercorn ends
+    its connections, is logged, and it starts again: never the daemon. The time-outs in
+    ``settings`` count as they are now, whatever a reload changes.
+
+    Cancellation: connections are cut.
+    """
     status = _Started(task_status)
     while True:
         try:
-            config, descriptors = _configure(node, listeners)
+            config, descriptors = _configure(settings, listeners)
             await serve(
                 cast("ASGIFramework", app),  # the two write ASGI's messages as different types
                 config,
@@ -71,18 +90,20 @@ async def serve_control(
         except Exception:
             if not status.done:
                 raise
-            logger.exception("control plane failed, starting again")
+            logger.exception("API server failed, starting again")
             await trio.sleep(RESTART_PAUSE_S)
         else:
             return
 
 
-def _configure(node: Node, listeners: Sequence[trio.SocketListener]) -> tuple[Config, list[int]]:
+def _configure(
+    settings: Settings, listeners: Sequence[trio.SocketListener]
+) -> tuple[Config, list[int]]:
     for listener in listeners:
         if listener.socket.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
             # hypercorn shields its sends without a limit: a peer that does not read would hold
             # the shutdown. The kernel ends such a connection for us.
-            timeout_ms = round(node.settings.close_timeout_s * 1000)
+            timeout_ms = round(settings.close_timeout_s * 1000)
             listener.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout_ms)
     # The HTTP/2 parser would write every field of a refused request at level debug, secrets too.
     logging.getLogger("hpack").setLevel(logging.WARNING)
@@ -91,8 +112,8 @@ def _configure(node: Node, listeners: Sequence[trio.SocketListener]) -> tuple[Co
     config.bind = [f"fd://{descriptor}" for descriptor in descriptors]
     config.backlog = 1024  # hypercorn calls listen() once more
     config.read_timeout = READ_TIMEOUT_S
-    config.keep_alive_timeout = node.settings.head_timeout_s  # bounds a slow head, too
-    config.graceful_timeout = node.settings.close_timeout_s
+    config.keep_alive_timeout = settings.head_timeout_s  # bounds a slow head, too
+    config.graceful_timeout = settings.close_timeout_s
     config.include_server_header = False
     config.accesslog = None
     config.errorlog = logger
@@ -147,25 +168,6 @@ class _Adopted:
 def make_app(node: Node) -> Starlette:
     """Return the ASGI app of the API."""
     api = Api(node)
-    settings = node.settings
-    middleware = [
-        Middleware(
-            Guard,
-            metrics=node.metrics,
-            public=node.public,
-            trusted_proxies=settings.trusted_proxies,
-        )
-    ]
-    if settings.cors_origins:
-        middleware.append(
-            Middleware(
-                Cors,
-                allow_origins=list(settings.cors_origins),
-                allow_methods=["GET", "POST", "DELETE"],
-                allow_headers=["Authorization", "Content-Type"],
-                expose_headers=["Retry-After", "WWW-Authenticate"],
-            )
-        )
     app = Starlette(
         routes=[
             Route("/", api.alive),
@@ -182,7 +184,7 @@ def make_app(node: Node) -> Starlette:
             Route("/sessions/{session_id}", api.read),
             Route("/sessions/{session_id}", api.close, methods=["DELETE"]),
         ],
-        middleware=middleware,
+        middleware=[Middleware(Guard, node=node), Middleware(_Origins, node=node)],
         exception_handlers={
             AdmissionError: refused,
             StoreError: store_failed,
@@ -191,3 +193,29 @@ def make_app(node: Node) -> Starlette:
     )
     app.router.redirect_slashes = False
     return app
+
+
+@define
+class _Origins:
+    """CORS for the origins of the settings at the moment; without any, no CORS at all."""
+
+    app: ASGIApp
+    node: Node
+    _allowed: tuple[str, ...] = ()
+    _cors: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        allowed = self.node.settings.cors_origins
+        if allowed != self._allowed:
+            self._allowed, self._cors = (
+                allowed,
+                Cors(
+                    self.app,
+                    allow_origins=list(allowed),
+                    allow_methods=["GET", "POST", "DELETE"],
+                    allow_headers=["Authorization", "Content-Type"],
+                    expose_headers=["Retry-After", "WWW-Authenticate"],
+                ),
+            )
+        await (self._cors if self._cors and allowed else self.app)(scope, receive, send)

@@ -36,6 +36,7 @@ from wormkey.tally import Tally
 from wormkey.transport import peer_address
 
 if TYPE_CHECKING:
+    from wormkey.config import Settings
     from wormkey.frames import Fields
     from wormkey.routes.local import Entry
     from wormkey.tunnel import Tunnel
@@ -59,23 +60,11 @@ class Gateway:
     _answers: Answers = field(
         init=False, default=Factory(lambda self: Answers(self.node), takes_self=True)
     )
-    _limits: Http1Limits = field(init=False)
+    connections: int = 0  # viewers' and tunnels'
     _leavers: Leavers = field(factory=Leavers)
     _idle: set[ViewerConnection] = field(factory=set)
     _closing: bool = False  # the drain's grace is over: connections end after their request
     _holds: set[trio.CancelScope] = field(factory=set)  # of requests that wait for a client
-
-    def __attrs_post_init__(self) -> None:
-        """The limits of a connection are the settings' own."""
-        settings = self.node.settings
-        self._limits = Http1Limits(
-            max_head_bytes=settings.max_head_bytes,
-            max_target_bytes=settings.max_target_bytes,
-            head_timeout_s=settings.head_timeout_s,
-            keep_alive_timeout_s=settings.keep_alive_timeout_s,
-            content_idle_timeout_s=settings.content_idle_timeout_s,
-            write_idle_timeout_s=settings.write_idle_timeout_s,
-        )
 
     async def run(self) -> None:
         """Watch for viewers who leave. Cancellation: stops watching."""
@@ -106,7 +95,8 @@ class Gateway:
 
         Cancellation: the connection is cut.
         """
-        viewer = ViewerConnection(stream, self._limits)
+        viewer = ViewerConnection(stream, http1_limits(self.node.settings))
+        self.connections += 1
         try:
             caller = Caller.of(self.node, peer_address(stream))
             while await self._serve_request(viewer, caller):
@@ -116,6 +106,7 @@ class Gateway:
         except Exception:
             logger.exception("connection failed")
         finally:
+            self.connections -= 1
             await viewer.aclose()
 
     async def _serve_request(self, viewer: ViewerConnection, caller: Caller) -> bool:
@@ -349,3 +340,15 @@ class Gateway:
 def _base_of(route: routing.ToTunnel) -> bytes:
     """Return the base host's authority as the viewer of this tunnel may name it."""
     return route.authority.partition(b".")[2] if route.by == "host" else route.authority
+
+
+def http1_limits(settings: Settings) -> Http1Limits:
+    """Return what a viewer's connection may send, and how long it may take."""
+    return Http1Limits(
+        max_head_bytes=settings.max_head_bytes,
+        max_target_bytes=settings.max_target_bytes,
+        head_timeout_s=settings.head_timeout_s,
+        keep_alive_timeout_s=settings.keep_alive_timeout_s,
+        content_idle_timeout_s=settings.content_idle_timeout_s,
+        write_idle_timeout_s=settings.write_idle_timeout_s,
+    )

@@ -25,9 +25,8 @@ from wormkey.errors import AdmissionError
 from wormkey.fields import ViewerFacts, behind_proxy
 from wormkey.forwarded import is_trusted
 from wormkey.hardening import strict_transport
-from wormkey.metrics import Metrics, status_class
-from wormkey.routing import PublicUrl
-from wormkey.values import Network
+from wormkey.metrics import status_class
+from wormkey.node import Node
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -186,14 +185,12 @@ class Guard:
     """
 
     app: ASGIApp
-    metrics: Metrics
-    public: PublicUrl
-    trusted_proxies: tuple[Network, ...] = ()
+    node: Node
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] == "websocket":
-            self.metrics.control_requests[status_class(400)] += 1
+            self.node.metrics.control_requests[status_class(400)] += 1
             await _refuse_websocket(receive, send)
             return
         if scope["type"] != "http":
@@ -205,7 +202,7 @@ class Guard:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                self.metrics.control_requests[status_class(message["status"])] += 1
+                self.node.metrics.control_requests[status_class(message["status"])] += 1
                 message["headers"] = [*message.get("headers", ()), *self._strict(scope)]
             await send(message)
 
@@ -248,13 +245,14 @@ class Guard:
     def _strict(self, scope: Scope) -> Iterable[tuple[bytes, bytes]]:
         """Return Strict-Transport-Security where a trusted proxy says that https was spoken."""
         peer: str = scope["client"][0] if scope.get("client") else ""
-        if not is_trusted(peer, self.trusted_proxies):
+        if not is_trusted(peer, self.node.settings.trusted_proxies):
             return ()
         received: Fields = tuple((bytes(name), bytes(value)) for name, value in scope["headers"])
         host = dict(received).get(b"host", b"")
         facts = ViewerFacts(peer=peer, scheme=b"http", authority=host, trusted=True)
         said = behind_proxy(received, facts)
-        return strict_transport((self.public.scheme, self.public.port), said.scheme, said.authority)
+        public = self.node.public
+        return strict_transport((public.scheme, public.port), said.scheme, said.authority)
 
 
 async def _refuse_websocket(receive: Receive, send: Send) -> None:

@@ -12,7 +12,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 from attrs import define, field
@@ -22,6 +22,9 @@ from wormkey.auditlog import AuditLog
 from wormkey.errors import StoreError
 from wormkey.store import Batch, Store
 from wormkey.usage import Meter
+
+if TYPE_CHECKING:
+    from wormkey.config import Settings
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +48,7 @@ class Journal:
     _loose: deque[AuditRecord] = field(factory=deque, repr=False)
     _dropped: int = 0
     _failing: bool = False
+    _former: list[AuditLog] = field(factory=list)  # before a reload: flushed once more, then closed
 
     def publish(self, record: AuditRecord) -> None:
         """Keep a trace that the store has already, for the audit log."""
@@ -60,6 +64,16 @@ class Journal:
     def use_token(self, digest: bytes, used_at: datetime) -> None:
         """Keep when an access token was used last; the newest use counts."""
         self._token_uses[digest] = used_at
+
+    def apply(self, settings: Settings) -> None:
+        """Take changed settings; what waits for the audit log that was still goes there."""
+        self.keep_records = settings.audit_records
+        former, path = self.audit_log, settings.audit_log
+        if path == (None if former is None else former.path):
+            return
+        if former is not None:
+            self._former.append(former)
+        self.audit_log = None if path is None else AuditLog(path)
 
     async def run(self) -> None:
         """Flush once in FLUSH_S, and keep the stored trail short, until cancelled.
@@ -94,11 +108,15 @@ class Journal:
                 self._recover()
         if self.audit_log is not None:
             await self.audit_log.flush()
+        while self._former:
+            await self._former[0].flush()
+            self._former.pop(0).close()
 
     def close(self) -> None:
         """Let go of the audit log; what waits for it is lost, so flush before."""
-        if self.audit_log is not None:
-            self.audit_log.close()
+        for audit_log in (self.audit_log, *self._former):
+            if audit_log is not None:
+                audit_log.close()
 
     def _take(self) -> tuple[Batch, list[Meter]]:
         """Return what changed, and the meters whose sums it holds, with their marks lowered."""

@@ -1,6 +1,8 @@
-"""The node: what the listeners of one daemon share, as one frozen value.
+"""The node: what the listeners of one daemon share.
 
-Owns nothing and does nothing: it saves every handler a long row of parameters.
+Owns which settings count at the moment; does nothing else. It saves every handler a long row of
+parameters. Who needs a setting reads it from here when the thing begins that it bounds (a
+connection, a tunnel, an exchange, a call), and keeps no copy beyond that thing's end.
 """
 
 from __future__ import annotations
@@ -9,7 +11,8 @@ import secrets
 from collections.abc import Callable
 from datetime import datetime
 
-from attrs import Factory, frozen
+import trio
+from attrs import Factory, define
 
 from wormkey.access import Access
 from wormkey.changes import Changes
@@ -25,7 +28,7 @@ from wormkey.throttle import Throttles
 from wormkey.tunnel import Tunnel
 
 
-@frozen(kw_only=True)
+@define(kw_only=True, eq=False)
 class Node:
     """One daemon's shared parts. ``now`` is the wall clock, aware UTC."""
 
@@ -43,4 +46,24 @@ class Node:
     tunnels: set[Tunnel] = Factory(set)  # open ones, those that are going away too
     changes: Changes = Factory(lambda self: Changes(self.registry), takes_self=True)
     key: SigningKey = Factory(lambda: SigningKey(secrets.token_bytes(KEY_BYTES)))
+    gateway_port: int | None = None  # the real one; None where there is none
+    started: trio.Event = Factory(trio.Event)  # set when both listeners accept
     throttles: Throttles = Factory(lambda self: Throttles.of(self.settings), takes_self=True)
+
+    def apply(self, settings: Settings) -> None:
+        """Take changed settings: what begins from now on goes by them.
+
+        No checkpoint: nobody sees some of them changed and others not.
+
+        Raises:
+            ConfigError: the public URL cannot be used; nothing has changed.
+        """
+        public = PublicUrl.parse(settings.public_url_at(self.gateway_port))
+        self.settings = settings
+        self.registry.settings = settings
+        self.access.settings = settings
+        self.public = public
+        self.edge_url = settings.edge_url_at(self.gateway_port)
+        self.throttles.apply(settings)
+        self.registry.passwords.tries.limit = settings.max_password_tries
+        self.journal.apply(settings)

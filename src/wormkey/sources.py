@@ -54,7 +54,7 @@ def load_settings(
     values |= {field: text.parse() for field, text in written.items()}
     values |= inherited_addresses(environ, pid)
     settings = Settings(**values)
-    _check_together(settings)
+    check_together(settings)
     return settings
 
 
@@ -151,7 +151,7 @@ def inherited_addresses(environ: Mapping[str, str], pid: int) -> dict[str, FdAdd
     return found
 
 
-def _check_together(settings: Settings) -> None:
+def check_together(settings: Settings) -> None:
     """Refuse values that are sound alone and not together.
 
     Raises:

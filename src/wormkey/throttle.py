@@ -89,6 +89,13 @@ class Throttles:
             misses=Throttle(settings.max_misses),
         )
 
+    def apply(self, settings: Settings) -> None:
+        """Take changed limits. What was counted stays counted, as time at the old rate."""
+        self.creations.limit = settings.max_session_creations
+        self.token_creations.limit = settings.max_token_creations
+        self.failures.limit = settings.max_auth_failures
+        self.misses.limit = settings.max_misses
+
 
 def address_key(address: str) -> str:
     """Return what an address is counted as: itself, or for IPv6 its /64.

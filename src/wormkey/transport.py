@@ -339,7 +339,8 @@ async def serve_connections(
     nursery: trio.Nursery,
     *,
     limit: int,
-    user_timeout_s: float = USER_TIMEOUT_S,
+    user_timeout_s: Callable[[], float] = lambda: USER_TIMEOUT_S,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Accept connections for ever, each handled by a task of ``nursery``, ``limit`` at a time.
 
@@ -368,7 +369,7 @@ async def serve_connections(
                 stream.socket.close()
                 raise
             try:
-                set_tcp_options(stream, user_timeout_s=user_timeout_s)
+                set_tcp_options(stream, user_timeout_s=user_timeout_s())
             except OSError:  # reset while it waited to be accepted
                 slots.release()
                 stream.socket.close()
@@ -378,6 +379,7 @@ async def serve_connections(
     async with trio.open_nursery() as accepting:
         for listener in listeners:
             accepting.start_soon(accept_all, listener, name=f"accept {listener.socket.fileno()}")
+        task_status.started()
 
 
 async def _accept(listener: trio.SocketListener) -> trio.SocketStream | None:

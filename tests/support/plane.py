@@ -41,6 +41,7 @@ class Plane:
     daemon: Daemon
     port: int
     nursery: trio.Nursery
+    listeners: list[trio.SocketListener]
 
     async def connect(self) -> Viewer:
         """Open a connection."""
@@ -109,6 +110,7 @@ async def open_plane(tmp_path: Path, **settings: Any) -> AsyncIterator[Plane]:
         drain=Drain(),
         version="0",
     )
+    node.started.set()
     with trio.fail_after(10):
         listeners = await open_listeners(daemon.settings.control)
         stop = trio.Event()
@@ -117,7 +119,7 @@ async def open_plane(tmp_path: Path, **settings: Any) -> AsyncIterator[Plane]:
                 await nursery.start(partial(serve_control, node, listeners, stop.wait))
                 name = listeners[0].socket.getsockname()
                 port = name[1] if isinstance(name, tuple) else 0
-                yield Plane(node, daemon, port, nursery)
+                yield Plane(node, daemon, port, nursery, listeners)
                 stop.set()
         finally:
             for listener in listeners:

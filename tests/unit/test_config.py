@@ -17,8 +17,8 @@ COMPUTED = {
     "access",
     "trusted_proxies",
     "cors_origins",
-    "config_file",
     "audit_log",
+    "config_file",
     "log_format",
 }
 

@@ -132,3 +132,16 @@ def test_the_settings_set_each_rate() -> None:
     )
     limits = (rates.creations, rates.token_creations, rates.failures, rates.misses)
     assert [rate.limit for rate in limits] == [2, 3, 4, 5]
+
+
+def test_changed_limits_count_at_once_for_those_who_are_known() -> None:
+    """A reload neither forgets who used up his rate nor keeps him at the old one."""
+    rates = Throttles.of(Settings(max_misses=2))
+    for _ in range(2):
+        assert rates.misses.take("a", 0.0) == 0
+    assert rates.misses.take("a", 0.0) > 0
+    rates.apply(Settings(max_misses=60, max_auth_failures=7))
+    assert rates.failures.limit == 7
+    assert rates.misses.wait_s("a", 0.0) == pytest.approx(1.0)
+    rates.apply(Settings(max_misses=1))
+    assert rates.misses.wait_s("a", 59.0) == pytest.approx(1.0)
