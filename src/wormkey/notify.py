@@ -44,6 +44,10 @@ class Notifier:
         """Say that the daemon is on its way out."""
         return self._send("STOPPING=1", status)
 
+    def watchdog(self) -> bool:
+        """Say that the daemon is alive; without it for WATCHDOG_USEC the manager ends it."""
+        return self._send("WATCHDOG=1")
+
     def status(self, text: str) -> bool:
         """Set the line that ``systemctl status`` shows."""
         return self._send("", text)
@@ -64,3 +68,15 @@ class Notifier:
             _log.debug("service manager not reached", extra={"reason": error.strerror})
             return False
         return True
+
+
+def watchdog_interval_s(environ: Mapping[str, str], pid: int) -> float | None:
+    """Return how often at least the manager wants ``Notifier.watchdog``; None if it does not.
+
+    WATCHDOG_USEC is meant for the process WATCHDOG_PID, where that is set
+    (sd_watchdog_enabled(3)).
+    """
+    text = environ.get("WATCHDOG_USEC", "")
+    if not text.isdecimal() or int(text) == 0 or environ.get("WATCHDOG_PID", str(pid)) != str(pid):
+        return None
+    return int(text) / 1_000_000

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from wormkey.notify import Notifier
+from wormkey.notify import Notifier, watchdog_interval_s
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +39,31 @@ def test_ready_and_stopping_are_told_with_a_status(manager: socket.socket) -> No
     assert manager.recv(1024) == b"READY=1"
     assert notifier.stopping("draining")
     assert manager.recv(1024) == b"STOPPING=1\nSTATUS=draining"
+
+
+def test_the_watchdog_is_fed_by_one_field(manager: socket.socket) -> None:
+    """Nothing else in that datagram."""
+    assert to(manager).watchdog()
+    assert manager.recv(1024) == b"WATCHDOG=1"
+
+
+@pytest.mark.parametrize(
+    ("environ", "interval_s"),
+    [
+        ({}, None),
+        ({"WATCHDOG_USEC": "30000000"}, 30.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "7"}, 30.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "8"}, None),
+        ({"WATCHDOG_USEC": "0"}, None),
+        ({"WATCHDOG_USEC": "soon"}, None),
+        ({"WATCHDOG_USEC": "-1"}, None),
+    ],
+)
+def test_the_watchdog_is_for_the_process_that_is_named(
+    environ: dict[str, str], interval_s: float | None
+) -> None:
+    """As sd_watchdog_enabled(3) has it; what is odd is no order."""
+    assert watchdog_interval_s(environ, 7) == interval_s
 
 
 def test_a_status_is_one_line(manager: socket.socket) -> None:

@@ -22,6 +22,7 @@ from tests.support.viewer import Viewer, open_viewer
 from wormkey import nursery as wormkey_nursery
 from wormkey.client import Client, ClientEvent, ClientSettings, Connected, Disconnected
 from wormkey.config import Settings, parse_address
+from wormkey.facts import Facts
 from wormkey.node import Node
 from wormkey.target import parse_target
 
@@ -81,6 +82,7 @@ class World:
 
     nursery: trio.Nursery
     node: Node
+    facts: Facts
     control: tuple[str, int]
     gateway: tuple[str, int]
     origin: Origin
@@ -264,7 +266,13 @@ async def open_world(
             )
             assert status == 201, made
             world = World(
-                nursery, running.node, control, address_of(running.gateway_url), origin, made
+                nursery,
+                running.node,
+                running.facts,
+                control,
+                address_of(running.gateway_url),
+                origin,
+                made,
             )
             if client:
                 await world.restart_client(**(client_settings or {}))
