@@ -158,6 +158,11 @@ def _write(path: Path, text: str) -> None:
         ) from error
 
 
+def principal_of(token_name: str) -> str:
+    """Return what the sessions of an access token of this name are ``created_by``."""
+    return f"token:{token_name}"
+
+
 def new_token() -> str:
     """Return the text of a new access token."""
     # The prefix tells secret scanners what it is and keeps a leading - off command lines.

@@ -33,6 +33,10 @@ class ApiUnreachable(WormkeyError):
     """No answer of a control plane came; the message names the URL and the reason."""
 
 
+class AnswerTooLongError(WormkeyError):
+    """An answer went on beyond MAX_ANSWER_BYTES: it is no answer of a control plane."""
+
+
 @frozen
 class ApiAnswer:
     """What the control plane answered; ``json`` is None where the content was not JSON."""
@@ -91,6 +95,8 @@ async def call(
         reason = f"no answer within {CALL_TIMEOUT_S:.0f} s"
     except (OSError, trio.BrokenResourceError) as error:
         reason = _reason_of(error)
+    except AnswerTooLongError as error:
+        reason = str(error)
     except OriginError as error:  # written for apps: of its sentence only the cause fits here
         cause = error.__cause__
         reason = "its answer is not HTTP, or cut short" if cause is None else _reason_of(cause)
@@ -103,13 +109,36 @@ async def _exchange(
     url = urlsplit(base_url)
     host = url.hostname or ""
     stream = await _dial(url.scheme, host, url.port or _DEFAULT_PORTS[url.scheme])
+    return await converse(stream, url.netloc, method, path, token=token, body=body)
+
+
+async def converse(
+    stream: trio.abc.Stream,
+    authority: str,
+    method: str,
+    path: str,
+    *,
+    token: str | None = None,
+    body: object = None,
+) -> ApiAnswer:
+    """Return the answer to one request on ``stream``, which is closed whatever happens.
+
+    The caller has the deadline.
+
+    Raises:
+        AnswerTooLongError: it is over MAX_ANSWER_BYTES.
+        OriginError: it is not HTTP, or cut short.
+        trio.BrokenResourceError: the connection broke.
+
+    Cancellation: drops the connection; whether the server acted on the request is then unknown.
+    """
     connection = OriginConnection(stream, Http1Limits())
     try:
         content = b"" if body is None else json.dumps(body).encode("utf-8")
         connection.write_request(
             method.encode("ascii"),
             path.encode("ascii"),
-            _request_fields(url.netloc, token, content),
+            _request_fields(authority, token, content),
             content_length=len(content) if content else None,
             has_content=bool(content),
         )
@@ -124,9 +153,7 @@ async def _exchange(
         while data := await connection.receive_content():
             answer += data
             if len(answer) > MAX_ANSWER_BYTES:
-                raise ApiUnreachable(
-                    f"no control plane at {base_url}: its answer is over {MAX_ANSWER_BYTES} bytes"
-                )
+                raise AnswerTooLongError(f"its answer is over {MAX_ANSWER_BYTES} bytes")
         return ApiAnswer(head.status, head.fields, _parse_json(bytes(answer)))
     finally:
         # Nothing is owed to the peer after its answer, and a closing handshake could hang.

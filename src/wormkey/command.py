@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from wormkey.config import OPTIONS, Option, Settings
-from wormkey.errors import ConfigError
+from wormkey.errors import ConfigError, StoreError
 from wormkey.sources import load_settings
 
 if TYPE_CHECKING:
@@ -70,9 +70,14 @@ def settings_of(context: click.Context, flags: dict[str, Any]) -> Settings:
     Raises:
         ConfigError: a value that cannot be used.
     """
+    return loader_of(context, flags)()
+
+
+def loader_of(context: click.Context, flags: dict[str, Any]) -> Callable[[], Settings]:
+    """Return what reads the settings of a command: at every call the file as it is then."""
     written = texts_of(context, flags)
     terminal = sys.stderr is not None and sys.stderr.isatty()
-    return load_settings(written, os.environ, pid=os.getpid(), terminal=terminal)
+    return lambda: load_settings(written, os.environ, pid=os.getpid(), terminal=terminal)
 
 
 def texts_of(context: click.Context, flags: dict[str, Any]) -> dict[str, Any]:
@@ -112,3 +117,27 @@ def with_store(settings: Settings, ask: Callable[[Store], Awaitable[T]]) -> T:
             return await ask(store)
 
     return trio.run(run)
+
+
+def ask_running(
+    settings: Settings, method: str, path: str, body: object = None
+) -> dict[str, Any] | None:
+    """Return what the running daemon of the state folder answers; None if none runs.
+
+    Raises:
+        ConfigError: the settings leave no way to it.
+        StoreError: it could not do it.
+        OSError: it may not be asked, or does not answer as it should.
+    """
+    if settings.store == "memory":
+        raise ConfigError("--store memory keeps no state folder, where a daemon could be asked")
+    import trio
+
+    from wormkey.adminclient import ask_daemon
+
+    answer = trio.run(ask_daemon, settings.state_dir, method, path, body)
+    if answer is None:
+        return None
+    if not answer.ok or not isinstance(answer.json, dict):
+        raise StoreError(answer.error or f"the daemon answered {answer.status}")
+    return answer.json

@@ -13,6 +13,7 @@ import trio
 from attrs import frozen
 
 from wormkey import forwarded, throttle
+from wormkey.access import principal_of
 from wormkey.errors import AdmissionError
 from wormkey.guard import bearer_of
 from wormkey.throttle import LOOPBACK
@@ -81,7 +82,7 @@ async def admit_caller(node: Node, request: Request) -> Caller:
                 "an access token is needed to create sessions; run wormkey login",
                 fields=((b"WWW-Authenticate", b"Bearer"),),
             )
-        return Caller(principal=f"token:{name}", address=address)
+        return Caller(principal=principal_of(name), address=address)
     # Open mode trusts whoever can connect. A browser connects for any page it shows, also
     # after DNS rebinding, and then names that page's origin (Fetch §3.1); programs do not.
     origin = request.headers.get("origin")

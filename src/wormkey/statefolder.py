@@ -25,6 +25,7 @@ LOCAL_TOKEN_FILE: Final = "local-token"  # noqa: S105 - a file name
 SIGNING_KEY_FILE: Final = "signing-key"
 TAKEN_TOKEN_FILE: Final = "first-token.sha256"  # noqa: S105 - a file name
 LOCK_FILE: Final = "wormkeyd.lock"
+ADMIN_SOCKET: Final = "wormkeyd.sock"
 _PID_DIGITS: Final = 20
 
 
