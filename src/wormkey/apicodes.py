@@ -135,6 +135,13 @@ API_ERRORS: Final[Mapping[str, ErrorPage]] = MappingProxyType(
             "The Content-Type of the request is not application/json.",
             "Send Content-Type: application/json.",
         ),
+        "starting": ErrorPage(
+            503,
+            Side.OPERATOR,
+            "The server is starting",
+            "The control plane answers already, and the gateway does not accept viewers yet.",
+            "Try again in a second.",
+        ),
         "store_failed": ErrorPage(
             503,
             Side.OPERATOR,

@@ -41,8 +41,15 @@ class Api:
         return PlainTextResponse("ok")
 
     async def ready(self, _request: Request) -> Response:
-        """Answer unless the daemon drains."""
+        """Answer unless the daemon starts or drains."""
         self._check_draining()
+        if not self.node.started.is_set():
+            raise AdmissionError(
+                503,
+                "starting",
+                "the server is starting; try again soon",
+                fields=((b"Retry-After", b"1"),),
+            )
         return PlainTextResponse("ok")
 
     async def metrics(self, request: Request) -> Response:

@@ -19,12 +19,21 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from wormkey import __version__
+from wormkey.advice import warnings_of
 from wormkey.audits import audit
 from wormkey.backup import backup
-from wormkey.command import EXIT_UNEXPECTED, EXIT_USAGE, fail, settings_of, with_options
-from wormkey.config import FdAddress, Settings, TcpAddress, UnixAddress
+from wormkey.command import (
+    EXIT_UNEXPECTED,
+    EXIT_USAGE,
+    fail,
+    loader_of,
+    settings_of,
+    with_options,
+)
+from wormkey.config import FdAddress, TcpAddress, UnixAddress
 from wormkey.errors import ConfigError, StoreError
 from wormkey.install import install, uninstall
+from wormkey.status import status
 from wormkey.tokens import token
 
 if TYPE_CHECKING:
@@ -86,17 +95,18 @@ def _wormkeyd(context: click.Context, /, **flags: Any) -> int:  # noqa: ANN401 -
     """Serve the control plane and the gateway, in the foreground, until SIGTERM."""
     if context.invoked_subcommand is not None:
         return 0
-    settings = settings_of(context, flags)
+    load = loader_of(context, flags)
+    settings = load()
     import trio
 
     from wormkey import nursery
     from wormkey.logs import set_up_logging
 
     set_up_logging(settings.log_format, settings.log_level, sys.stderr)
-    for warning in _warnings(settings):
+    for warning in warnings_of(settings):
         log.warning("configuration", extra={"warning": warning})
     try:
-        trio.run(nursery.serve, settings)
+        trio.run(nursery.serve, settings, load)
     except (ConfigError, StoreError, OSError):
         raise
     except Exception:
@@ -110,24 +120,10 @@ def _wormkeyd(context: click.Context, /, **flags: Any) -> int:  # noqa: ANN401 -
 @click.pass_context
 def check(context: click.Context, /, **flags: Any) -> int:  # noqa: ANN401
     """Validate the configuration: exit 0, or 2 with the reason. Takes every option of wormkeyd."""
-    for warning in _warnings(settings_of(context, flags)):
+    for warning in warnings_of(settings_of(context, flags)):
         click.echo(f"wormkeyd: warning: {warning}", err=True)
     click.echo("the configuration is valid")
     return 0
-
-
-def _warnings(settings: Settings) -> list[str]:
-    """Return what is allowed and probably not meant."""
-    found = []
-    public = [
-        f"--{name} {address}"
-        for name, address in (("control", settings.control), ("gateway", settings.gateway))
-        if not address.loopback
-    ]
-    if settings.access == "open" and public:
-        where = " and ".join(public)
-        found.append(f"with --access open, everyone who reaches {where} can create sessions")
-    return found
 
 
 @_wormkeyd.command()
@@ -186,5 +182,5 @@ async def _connect(address: Address) -> trio.SocketStream:
             raise ConfigError(f"healthcheck cannot know where {address} listens; name its address")
 
 
-for _command in (audit, backup, token, install, uninstall):
+for _command in (audit, backup, status, token, install, uninstall):
     _wormkeyd.add_command(_command)

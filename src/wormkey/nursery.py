@@ -1,13 +1,13 @@
 """THE task tree of the daemon. Read this file first.
 
-    process nursery ─ signals ─ reaper ─ lag ─ leavers ─ journal
-                    ├ control plane                hypercorn, stops by trigger
-                    ├ accept loop                  ends when the drain begins
-                    └ handler nursery              outlives accept; its deadline is the drain's
-                        ├ viewer connection        one task, keep-alive loop
-                        └ tunnel connection        deadline = session expiry
-                            ├ reader ├ writer ├ keep-alive
-                            └ stream task          one per exchange; also ends with its viewer
+    process nursery ─ signals ─ reload ─ reaper ─ lag ─ leavers ─ journal ─ watchdog ─ status line
+     ├ accept loop                      ends when the drain begins
+     └ servers' nursery                 hypercorn: control plane, admin socket; stop by trigger
+        └ handler nursery               outlives accept; its deadline is the drain's
+           ├ viewer connection          one task, keep-alive loop
+           └ tunnel connection          deadline = session expiry
+              ├ reader ├ writer ├ keep-alive
+              └ stream task             one per exchange; also ends with its viewer
 
 Drain, in this order: accept nothing new; idle viewers and tunnels go; those under way finish, or
 are cut at the deadline; the control plane stops last, so that its health says "draining"; then what
@@ -23,7 +23,7 @@ import os
 import secrets
 import signal
 import sys
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import ExitStack, asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -32,29 +32,33 @@ from attrs import frozen
 
 from wormkey import __version__
 from wormkey.access import Access
+from wormkey.admin import make_admin_app
 from wormkey.audit import DAEMON, AuditEvent
 from wormkey.auditlog import AuditLog
-from wormkey.control import serve_control
+from wormkey.control import serve_app, serve_control
 from wormkey.errors import StoreError
+from wormkey.facts import Facts
 from wormkey.firsttoken import read_first_token
 from wormkey.gateway import Gateway
 from wormkey.journal import Journal
-from wormkey.listeners import bound_port, listener_url, open_listeners
+from wormkey.listeners import bound_port, listener_url, open_listeners, open_private_socket
 from wormkey.metrics import Metrics
 from wormkey.node import Node
-from wormkey.notify import Notifier
+from wormkey.notify import Notifier, watchdog_interval_s
 from wormkey.registry import Registry
+from wormkey.reload import Reloader
 from wormkey.routes.local import LocalRoutes
 from wormkey.routing import PublicUrl
 from wormkey.scopes import Drain
 from wormkey.signing import KEY_BYTES, SigningKey
-from wormkey.statefolder import STORE_FILE, lock_state_folder, read_signing_key
+from wormkey.statefolder import ADMIN_SOCKET, STORE_FILE, lock_state_folder, read_signing_key
 from wormkey.store.memory import MemoryStore
+from wormkey.supervise import feed_watchdog, look_at, report_status
 from wormkey.trail import Trail
 from wormkey.transport import serve_connections
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from wormkey.config import Settings
     from wormkey.store import Store
@@ -73,6 +77,16 @@ class Running:
     control_url: str
     gateway_url: str
     node: Node
+    facts: Facts
+
+
+@frozen
+class _Listening:
+    """The listening sockets of one daemon; ``admin`` may be none."""
+
+    control: list[trio.SocketListener]
+    gateway: list[trio.SocketListener]
+    admin: list[trio.SocketListener]
 
 
 @asynccontextmanager
@@ -99,9 +113,14 @@ async def open_store(settings: Settings, metrics: Metrics | None = None) -> Asyn
 
 
 async def serve(
-    settings: Settings, *, task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED
+    settings: Settings,
+    load: Callable[[], Settings] | None = None,
+    *,
+    task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run the daemon until a signal (or the node's drain) ends it.
+
+    ``load`` reads the settings anew for a reload; without it SIGHUP is not ours.
 
     Raises:
         OSError: an address cannot be listened at.
@@ -114,27 +133,41 @@ async def serve(
     shared = settings.store == "memory" and settings.access == "open"
     lock = nullcontext() if shared else lock_state_folder(settings.state_dir)
     with lock:  # before the store: a newer daemon must not migrate a file that is in use
-        await _serve(settings, task_status)
+        await _serve(settings, load, task_status)
 
 
-async def _serve(settings: Settings, task_status: trio.TaskStatus[Running]) -> None:
+async def _serve(
+    settings: Settings,
+    load: Callable[[], Settings] | None,
+    task_status: trio.TaskStatus[Running],
+) -> None:
     metrics = Metrics()
     async with open_store(settings, metrics) as store:
-        control = await open_listeners(settings.control, user_timeout_s=settings.close_timeout_s)
-        try:
+        with ExitStack() as opened:
+            control = await open_listeners(
+                settings.control, user_timeout_s=settings.close_timeout_s
+            )
+            opened.callback(_close, control)
             gateway = await open_listeners(settings.gateway)
-        except BaseException:
-            _close(control)
-            raise
-        try:
+            opened.callback(_close, gateway)
+            admin = _open_admin(settings)
+            opened.callback(_close, admin)
             node = await _assemble(settings, store, metrics, bound_port(gateway))
             try:
-                await _run(node, control, gateway, task_status)
+                await _run(node, _Listening(control, gateway, admin), load, task_status)
             finally:
                 await _write_the_rest(node)
-        finally:
-            _close(control)
-            _close(gateway)
+
+
+def _open_admin(settings: Settings) -> list[trio.SocketListener]:
+    """Return the admin socket's listener; none with --store memory, or where it cannot be made."""
+    if settings.store == "memory":
+        return []
+    try:
+        return [open_private_socket(settings.state_dir / ADMIN_SOCKET)]
+    except OSError as error:  # some file systems have no sockets: the daemon's users need none
+        logger.warning("no admin socket", extra={"reason": error.strerror})
+        return []
 
 
 def _close(listeners: list[trio.SocketListener]) -> None:
@@ -168,6 +201,7 @@ async def _assemble(
         version=__version__,
         metrics=metrics,
         key=_signing_key(settings),
+        gateway_port=gateway_port,
     )
 
 
@@ -193,57 +227,92 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+@frozen
+class _Parts:
+    """What the tasks of one daemon share."""
+
+    node: Node
+    listening: _Listening
+    viewers: Gateway
+    facts: Facts
+    notifier: Notifier
+
+    @classmethod
+    def of(cls, node: Node, listening: _Listening) -> _Parts:
+        store_path = node.settings.state_dir / STORE_FILE
+        viewers = Gateway(node)
+        facts = Facts(
+            node=node,
+            gateway=viewers,
+            control_url=listener_url(listening.control, "http"),
+            gateway_url=listener_url(listening.gateway, "http"),
+            store_path=None if node.settings.store == "memory" else store_path,
+        )
+        return cls(node, listening, viewers, facts, Notifier.from_environment())
+
+
 async def _run(
     node: Node,
-    control: list[trio.SocketListener],
-    gateway: list[trio.SocketListener],
+    listening: _Listening,
+    load: Callable[[], Settings] | None,
     task_status: trio.TaskStatus[Running],
 ) -> None:
-    settings, drain = node.settings, node.drain
-    running = Running(listener_url(control, "http"), listener_url(gateway, "http"), node)
-    viewers = Gateway(node)
-    stop_control = trio.Event()
-    notifier = Notifier.from_environment()
+    parts = _Parts.of(node, listening)
+    stop = trio.Event()
     async with trio.open_nursery() as process:
-        process.start_soon(_watch_signals, drain, process.cancel_scope)
+        process.start_soon(_watch_signals, node.drain, process.cancel_scope)
+        if load is not None:
+            process.start_soon(Reloader(node, parts.notifier, load, parts.facts.line).watch)
         process.start_soon(_reap, node)
         process.start_soon(measure_lag, node.metrics)
-        process.start_soon(viewers.run)
+        process.start_soon(parts.viewers.run)
         process.start_soon(node.journal.run)
-        control_ended = trio.Event()
-        await process.start(_control, node, control, stop_control, control_ended)
-        async with trio.open_nursery() as handlers:
-            accepting = trio.CancelScope()
-            # The accept loop ends when the drain begins, before its handlers' nursery does.
-            process.start_soon(_accept, accepting, viewers, gateway, handlers)  # noqa: ASYNC111
-            await _announce(running, notifier)
-            task_status.started(running)
-            await drain.wait()
-            logger.info("draining", extra={"timeout_s": settings.drain_timeout_s})
-            notifier.stopping("draining")
-            accepting.cancel(reason="the daemon drains")
-            _close(gateway)
-            handlers.cancel_scope.deadline = trio.current_time() + settings.drain_timeout_s
-            await viewers.drain()
-        stop_control.set()
-        with trio.move_on_after(
-            2 * settings.close_timeout_s
-        ):  # hypercorn's own bound is half of it
-            await control_ended.wait()
+        _report(process, parts)
+        async with trio.open_nursery() as servers:
+            await servers.start(serve_control, node, listening.control, stop.wait)
+            if listening.admin:
+                admin = make_admin_app(node, parts.facts.as_json)
+                await servers.start(serve_app, admin, node.settings, listening.admin, stop.wait)
+            await _serve_viewers(process, parts, task_status)
+            stop.set()
+            # hypercorn's own bound is half of it
+            servers.cancel_scope.deadline = trio.current_time() + 2 * node.settings.close_timeout_s
         process.cancel_scope.cancel(reason="the daemon stops")
     logger.info("stopped")
 
 
-async def _control(
-    node: Node,
-    listeners: list[trio.SocketListener],
-    stop: trio.Event,
-    ended: trio.Event,
-    *,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+def _report(process: trio.Nursery, parts: _Parts) -> None:
+    """Start what the service manager asked for, if there is one."""
+    notifier, listening = parts.notifier, parts.listening
+    interval_s = watchdog_interval_s(os.environ, os.getpid())
+    if interval_s is not None:
+        look = look_at(parts.viewers, listening.control, listening.gateway)
+        process.start_soon(feed_watchdog, notifier, interval_s, look)
+    if notifier.path:
+        process.start_soon(report_status, notifier, parts.facts.line)
+
+
+async def _serve_viewers(
+    process: trio.Nursery, parts: _Parts, task_status: trio.TaskStatus[Running]
 ) -> None:
-    await serve_control(node, listeners, stop.wait, task_status=task_status)
-    ended.set()
+    """Accept viewers and tunnels until the drain begins; return when all of them are done."""
+    node, viewers = parts.node, parts.viewers
+    running = Running(parts.facts.control_url, parts.facts.gateway_url, node, parts.facts)
+    async with trio.open_nursery() as handlers:
+        accepting = trio.CancelScope()
+        # The accept loop ends when the drain begins, before its handlers' nursery does.
+        await process.start(_accept, accepting, viewers, parts.listening.gateway, handlers)
+        await _announce(running, parts.notifier)
+        node.started.set()
+        task_status.started(running)
+        await node.drain.wait()
+        timeout_s = node.settings.drain_timeout_s
+        logger.info("draining", extra={"timeout_s": timeout_s})
+        parts.notifier.stopping(parts.facts.line())
+        accepting.cancel(reason="the daemon drains")
+        _close(parts.listening.gateway)
+        handlers.cancel_scope.deadline = trio.current_time() + timeout_s
+        await viewers.drain()
 
 
 async def _accept(
@@ -251,15 +320,18 @@ async def _accept(
     viewers: Gateway,
     listeners: list[trio.SocketListener],
     handlers: trio.Nursery,
+    *,
+    task_status: trio.TaskStatus[None],
 ) -> None:
-    settings = viewers.node.settings
+    node = viewers.node
     with scope:
         await serve_connections(
             listeners,
             viewers.serve_connection,
             handlers,
-            limit=settings.max_connections,
-            user_timeout_s=settings.write_idle_timeout_s,
+            limit=node.settings.max_connections,
+            user_timeout_s=lambda: node.settings.write_idle_timeout_s,
+            task_status=task_status,
         )
 
 

@@ -60,6 +60,7 @@ ERRORS: Final[Mapping[str, Problem]] = MappingProxyType(
         "unsupported_media_type": Problem(415, "the content is not sent as application/json"),
         "too_many_requests": Problem(429, "too many at once, or too soon again: see Retry-After"),
         "internal_error": Problem(500, "the server failed; its log has the reason"),
+        "starting": Problem(503, "the server does not accept viewers yet"),
         "draining": Problem(503, "the server shuts down"),
         "store_failed": Problem(503, "the server cannot keep sessions; its log has the reason"),
         "version_not_supported": Problem(505, "another version of HTTP than 1.1 and 1.0"),
@@ -110,7 +111,7 @@ CALLS: Final = (
         path="/ready",
         name="ready",
         summary="Does it take sessions? Not while it starts or drains",
-        errors=("draining",),
+        errors=("starting", "draining"),
     ),
     Call(
         method="GET",

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 
 from tests.support.plane import BODY, EDGE, PUBLIC, Plane, open_plane
 from tests.support.sessions import HOUR_S, FakeUpstream
@@ -36,6 +37,16 @@ async def test_state_calls(plane: Plane) -> None:
     assert (await plane.answer("GET", "/ready")).status == 503
     status, error = await plane.call("POST", "/sessions", body=BODY)
     assert (status, error["code"]) == (503, "draining")
+
+
+async def test_ready_is_503_until_both_listeners_accept(plane: Plane) -> None:
+    """A web server in front sends nobody here before the gateway takes him."""
+    plane.node.started = trio.Event()
+    status, error = await plane.call("GET", "/ready")
+    assert (status, error["code"]) == (503, "starting")
+    assert (await plane.answer("GET", "/health")).status == 200
+    plane.node.started.set()
+    assert (await plane.answer("GET", "/ready")).status == 200
 
 
 async def test_create_answers_everything_a_client_needs(plane: Plane) -> None:

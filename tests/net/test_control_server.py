@@ -13,9 +13,11 @@ from hypercorn.trio import serve as hypercorn_serve
 
 from tests.support.plane import BODY, Plane, open_plane
 from tests.support.viewer import open_viewer
-from wormkey import control
+from wormkey import control, nursery
+from wormkey.config import Settings, parse_address
 from wormkey.errors import StoreError
 from wormkey.store.memory import MemoryStore
+from wormkey.transport import serve_connections
 from wormkey.values import UnixAddress
 
 if TYPE_CHECKING:
@@ -145,3 +147,53 @@ async def test_fault_inside_hypercorn_restarts_it(
         await restarted.wait()
         assert (await plane.answer("GET", "/health")).status == 200
     assert [each.levelno for each in caplog.records if each.exc_info] == [logging.ERROR]
+
+
+async def test_a_daemon_that_starts_is_not_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control plane answers before the gateway accepts; /ready tells the two apart."""
+    gate = trio.Event()
+
+    async def late(*args: Any, **kwargs: Any) -> None:
+        await gate.wait()
+        await serve_connections(*args, **kwargs)
+
+    monkeypatch.setattr(nursery, "serve_connections", late)
+    path = tmp_path / "control.sock"
+    settings = Settings(
+        control=UnixAddress(str(path)),
+        gateway=parse_address("127.0.0.1:0"),
+        store="memory",
+        state_dir=tmp_path,
+    )
+    with trio.fail_after(10):
+        async with trio.open_nursery() as tasks:
+            started = trio.Event()
+
+            async def start() -> None:
+                await tasks.start(nursery.serve, settings)
+                started.set()
+
+            tasks.start_soon(start)
+            answer = await _ready(path)
+            assert answer.startswith(b"HTTP/1.1 503")
+            assert b'"code":"starting"' in answer
+            assert not started.is_set()
+            gate.set()
+            await started.wait()
+            assert (await _ready(path)).startswith(b"HTTP/1.1 200")
+            tasks.cancel_scope.cancel()
+
+
+async def _ready(path: Path) -> bytes:
+    """Ask /ready at a unix socket, which may not be there yet."""
+    while True:
+        try:
+            stream = await trio.open_unix_socket(path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            await trio.lowlevel.checkpoint()
+            continue
+        async with stream:
+            await stream.send_all(b"GET /ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            return b"".join([piece async for piece in stream])

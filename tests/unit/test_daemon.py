@@ -91,7 +91,16 @@ def test_help_names_every_option_its_variable_and_its_default(capsys: Captured) 
 
 
 @pytest.mark.parametrize(
-    "arguments", [["check"], ["healthcheck"], ["token"], ["token", "add"], ["token", "list"]]
+    "arguments",
+    [
+        ["check"],
+        ["healthcheck"],
+        ["status"],
+        ["token"],
+        ["token", "add"],
+        ["token", "list"],
+        ["token", "revoke"],
+    ],
 )
 def test_every_command_has_help(arguments: list[str], capsys: Captured) -> None:
     """Asked for, it goes to stdout with exit 0."""
@@ -143,6 +152,8 @@ def test_help_is_quick() -> None:
         (["token"], "Missing command"),
         (["token", "add"], "Missing argument 'NAME'"),
         (["token", "list", "--store", "memory"], "--store memory keeps nothing outside"),
+        (["token", "revoke", "a", "--store", "memory"], "--store memory keeps no state folder"),
+        (["status", "--store", "memory"], "--store memory keeps no state folder"),
         (["healthcheck", "--control", ":0"], "healthcheck cannot know where :0 listens"),
         (["healthcheck", "--control", "fd:3"], "healthcheck cannot know where fd:3 listens"),
     ],
@@ -181,7 +192,7 @@ def test_check_warns_of_an_open_door(capsys: Captured) -> None:
     """Allowed, and probably not meant."""
     assert run(["check", "--gateway", ":3002", "--access", "open"]) == 0
     assert "everyone who reaches --gateway :3002 can create" in capsys.readouterr().err
-    assert run(["check", "--gateway", ":3002"]) == 0
+    assert run(["check", "--gateway", ":3002", "--routing", "host"]) == 0
     assert capsys.readouterr().err == ""
 
 
@@ -208,7 +219,7 @@ def test_what_ends_the_daemon_is_one_line(
 ) -> None:
     """Errors that an operator can act on come without a traceback."""
 
-    async def serve(_: Settings) -> None:
+    async def serve(*_: object) -> None:
         raise error
 
     monkeypatch.setattr(nursery, "serve", serve)
@@ -224,7 +235,7 @@ def test_an_unexpected_error_is_one_record(
 ) -> None:
     """Our bug: exit 1, with the traceback in the log."""
 
-    async def serve(_: Settings) -> None:
+    async def serve(*_: object) -> None:
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(nursery, "serve", serve)
@@ -238,7 +249,7 @@ def test_the_daemon_gets_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """From the command line to the nursery, parsed."""
     served: list[Settings] = []
 
-    async def serve(settings: Settings) -> None:
+    async def serve(settings: Settings, _load: object) -> None:
         served.append(settings)
 
     monkeypatch.setattr(nursery, "serve", serve)

@@ -87,6 +87,7 @@ def test_the_option_table_is_that_of_the_code() -> None:
             option.key or "",
             option.default,
             option.help + ("; may be repeated" if option.repeatable else ""),
+            "reload" if option.live else "restart",
         ]
         for option in OPTIONS
     ]
