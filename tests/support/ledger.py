@@ -18,6 +18,7 @@ from attrs import define, field
 
 from tests.support.viewer import CutError
 from tests.support.world import call
+from wormkey.rules import Policy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +35,7 @@ class Told:
     session_token: str
     owner_token: str
     closed: set[bool] = field(factory=lambda: {False})
-    viewers: set[int | None] = field(factory=lambda: {None})
+    viewers: set[int | None] = field(factory=lambda: {Policy().max_concurrent_viewers})
     kicked: set[tuple[str, ...]] = field(factory=lambda: {()})
 
     @property
