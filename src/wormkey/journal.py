@@ -99,11 +99,12 @@ class Journal:
         if batch.usage or batch.token_uses or batch.audit:
             try:
                 await self.store.write_behind(batch)
-            except BaseException as error:
+            except StoreError as error:
                 self._put_back(batch, metered)
-                if not isinstance(error, StoreError):
-                    raise
                 self._fail(error)
+            except BaseException:
+                self._put_back(batch, metered)
+                raise
             else:
                 self._recover()
         if self.audit_log is not None:

@@ -156,7 +156,8 @@ async def _serve(
             try:
                 await _run(node, _Listening(control, gateway, admin), load, task_status)
             finally:
-                await _write_the_rest(node)
+                with trio.move_on_after(settings.close_timeout_s, shield=True):
+                    await _write_the_rest(node)
 
 
 def _open_admin(settings: Settings) -> list[trio.SocketListener]:
@@ -213,14 +214,15 @@ def _signing_key(settings: Settings) -> SigningKey:
 
 
 async def _write_the_rest(node: Node) -> None:
-    """Store what is still written behind.
+    """Store what is still written behind, and let go of the audit log.
 
-    Cancellation: shielded for ``close_timeout_s``, as the store's own end is.
+    Cancellation: before the store or the log begins to write; that part is lost.
     """
     node.journal.behind(node.registry.trail.record(AuditEvent.DAEMON_STOPPED, DAEMON))
-    with trio.move_on_after(node.settings.close_timeout_s, shield=True):
+    try:
         await node.journal.flush()
-    node.journal.close()
+    finally:
+        node.journal.close()
 
 
 def _now() -> datetime:
