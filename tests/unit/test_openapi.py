@@ -11,6 +11,7 @@ import jsonschema_rs
 import pytest
 
 from wormkey import openapi
+from wormkey.apicodes import ALL_CODES
 from wormkey.openapi import ALWAYS, CALLS, ELSEWHERE, ERRORS
 
 if TYPE_CHECKING:
@@ -50,6 +51,13 @@ def test_the_errors_are_those_of_the_code() -> None:
     """Every code that the API's modules answer is described with its status, and no other."""
     made = {error for name in MAKERS for error in errors_of(SOURCES / f"{name}.py")}
     assert made == {(problem.status, code) for code, problem in ERRORS.items()}
+
+
+def test_every_error_is_explained() -> None:
+    """`wormkey explain CODE` and docs/errors.md know each code, with the same status."""
+    assert {code: ALL_CODES[code].status for code in ERRORS} == {
+        code: problem.status for code, problem in ERRORS.items()
+    }
 
 
 def test_every_error_belongs_somewhere() -> None:
