@@ -99,10 +99,21 @@ def _list(most: int, items: Schema, description: str) -> Schema:
 
 
 _OCTET: Final = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_GROUP: Final = "(?:[0-9a-f]{1,4}:)"
+# "No bits after the prefix" is more than a pattern can say: the usual lengths stand for all.
 _NETWORK: Final[Schema] = {
     "type": "string",
-    "anyOf": [{"pattern": rf"^{_OCTET}(?:\.{_OCTET}){{3}}(?:/32)?$"}, {"format": "ipv6"}],
-    "description": "an address, or a network such as 203.0.113.0/24 without bits after its prefix",
+    "anyOf": [
+        {"pattern": rf"^{_OCTET}(?:\.{_OCTET}){{3}}(?:/32)?$"},
+        {"pattern": rf"^{_OCTET}(?:\.0\.0\.0/8|\.{_OCTET}(?:\.0\.0/16|\.{_OCTET}\.0/24))$"},
+        {"format": "ipv6"},
+        {"pattern": f"^{_GROUP}(?:{_GROUP}?:/32|{_GROUP}{{0,2}}:/48|{_GROUP}{{0,3}}:/64)$"},
+    ],
+    "description": (
+        "an address, or a network such as 203.0.113.0/24, without bits after its prefix; "
+        "other lengths of the prefix are taken as well"
+    ),
+    "examples": ["203.0.113.0/24", "2001:db8::/32"],
 }
 _RULES: Final[dict[str, Schema]] = {
     "public": {"type": "boolean", "description": "false: nobody but the owner may enter"},
@@ -135,7 +146,9 @@ _RULES: Final[dict[str, Schema]] = {
 def _certain(rule: Schema) -> Schema:
     """Return how a rule is written in an answer: never null."""
     kind = rule["type"]
-    return rule | {"type": kind[0] if isinstance(kind, list) else kind}
+    certain = rule | {"type": kind[0] if isinstance(kind, list) else kind}
+    # Networks come back with their prefix, however they were spelled.
+    return certain | {"items": {"type": "string"}} if rule.get("items") is _NETWORK else certain
 
 
 _POLICY: Final = _object(

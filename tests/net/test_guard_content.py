@@ -186,7 +186,7 @@ async def test_a_kick_takes_no_controls(plane: Plane) -> None:
     [
         ({"authMode": ""}, "invalid_auth_mode"),
         ({"authMode": "basic", "password": "p", "policy": {"password": 5}}, "invalid_request"),
-        ({"authMode": "basic", "password": "p", "policy": {"password": ""}}, "invalid_password"),
+        ({"authMode": "basic", "password": ""}, "invalid_password"),
     ],
 )
 async def test_wrong_members_are_refused_where_others_would_do(
@@ -198,8 +198,12 @@ async def test_wrong_members_are_refused_where_others_would_do(
 
 
 async def test_null_is_absent_for_the_auth_mode(plane: Plane) -> None:
-    """With a password in the policy either of them means basic."""
-    for members in ({}, {"authMode": None}):
-        body = {"port": 5173, "policy": {"password": "secret"}, **members}
+    """Null means none, with a policy's password beside it or without."""
+    for policy in ({}, {"password": "secret"}):
+        body = {"port": 5173, "authMode": None, "policy": policy}
         status, made = await plane.call("POST", "/sessions", body=body)
-        assert (status, made["username"], made["password"]) == (201, "worm", "secret")
+        assert status == 201
+        target = f"/sessions/{made['sessionId']}"
+        _, shown = await plane.call("GET", target, token=made["sessionToken"])
+        assert shown["authMode"] == "none"
+        assert shown["policy"]["passwordProtected"] is bool(policy)

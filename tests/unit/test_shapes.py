@@ -55,7 +55,7 @@ def pairs() -> Iterator[dict[str, Any]]:
 
 def validator(name: str, max_age_s: float = MAX_AGE_S) -> Any:
     """The validator of a request's schema."""
-    return jsonschema_rs.Draft202012Validator(schemas(max_age_s)[name])
+    return jsonschema_rs.Draft202012Validator(schemas(max_age_s)[name], validate_formats=True)
 
 
 def is_taken(wish: object) -> bool:
@@ -111,6 +111,20 @@ def test_a_kick_is_described_as_it_is_checked(viewer_id: object) -> None:
         assert viewer_id == "\ud800" or not validator("Kick").is_valid(wish)
     else:
         assert validator("Kick").is_valid(wish)
+
+
+NETWORKS = [
+    *("203.0.113.0/24", "10.0.0.0/8", "192.168.0.0/16", "192.0.2.1", "192.0.2.1/32", "::", "::1"),
+    *("2001:db8::/32", "2001:db8:1::/48", "2001:db8:1:2::/64", "fe80::/64", "192.0.2.1/24"),
+    *("10.1.0.0/8", "2001:db8::1/64", "2001:db8:1::/32", "256.0.0.1", "1.2.3", "x", "", "::/129"),
+]
+
+
+@pytest.mark.parametrize("text", NETWORKS)
+def test_a_network_is_described_as_it_is_checked(text: str) -> None:
+    """The usual lengths of a prefix, without bits behind it; anything that is no network is not."""
+    wish = {"allowedNetworks": [text]}
+    assert validator("Policy").is_valid(wish) == passes(PolicyChange, wish)
 
 
 @pytest.mark.parametrize("content", [None, [], "", 1, True])
