@@ -86,7 +86,7 @@ async def ask_stranger(
             "--seed",
             SEED,
         ),
-        *("--max-examples", "20", "--request-timeout", "5", *more_options),
+        *("--max-examples", "15", "--request-timeout", "5", *more_options),
     )
     seen = home / "seen.json"
     more = {

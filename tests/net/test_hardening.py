@@ -129,6 +129,7 @@ async def test_strict_transport_of_the_gateway_follows_the_viewers_scheme() -> N
     https = {"public_url": "https://tunnels.example", "trusted_proxies": LOOPBACK}
     async with open_world(client=False, **https) as world:
         assert all(head.has(STRICT) for head in await own_answers(world, *BY_HTTPS))
+        assert not any(head.has(STRICT) for head in await own_answers(world))  # it did not say
         told = (b"X-Forwarded-Proto", b"http")
         assert not any(head.has(STRICT) for head in await own_answers(world, told))
         for authority in (b"localhost", b"127.0.0.1"):
