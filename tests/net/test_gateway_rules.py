@@ -307,13 +307,13 @@ async def test_streams_over_the_limit_are_429() -> None:
         held = [await world.open_viewer(), await world.open_viewer()]
         for number, viewer in enumerate(held):
             await viewer.request(b"/%d" % number)
-        while sum(each.open_streams for each in viewers(world)) < 2:
+        while sum(each.open_streams for each in viewers(world)) < 2:  # noqa: ASYNC110 - nothing tells
             await trio.lowlevel.checkpoint()
         answer = await world.exchange()
         assert (answer.status, answer.error) == (429, b"too_many_streams")
         gates[0].set()
         assert (await held[0].read_response()).status == 200
-        while sum(each.open_streams for each in viewers(world)) > 1:
+        while sum(each.open_streams for each in viewers(world)) > 1:  # noqa: ASYNC110 - nothing tells
             await trio.lowlevel.checkpoint()
         assert (await world.exchange()).status == 200
 
