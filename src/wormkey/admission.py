@@ -98,7 +98,13 @@ async def _serve(node: Node, session: Session, tunnel: Tunnel) -> None:
     node.tunnels.add(tunnel)
     node.metrics.tunnels_opened[str(tunnel.version)] += 1
     node.metrics.reconnects += entry.tunnels > 1
-    tunnel.on_round_trip = node.metrics.round_trip.observe
+
+    def measured(round_trip_s: float) -> None:
+        node.metrics.round_trip.observe(round_trip_s)
+        entry.ring()
+
+    tunnel.on_round_trip = measured
+    tunnel.on_pause = entry.ring
     extra = {"session": session.session_id, "slug": session.slug, "version": tunnel.version}
     logger.info("tunnel opened", extra=extra)
     try:

@@ -7,6 +7,7 @@ What an error page says is pages.py's; which answer it is, gateway.py's.
 
 from __future__ import annotations
 
+import json
 import logging
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
@@ -17,6 +18,7 @@ from wormkey import fields, pages
 from wormkey.entrance import Caller
 from wormkey.fields import ViewerFacts
 from wormkey.frames import ResponseHead
+from wormkey.gate import PasswordWanted
 from wormkey.hardening import OWN_ANSWER, strict_transport
 from wormkey.http1 import ViewerRequest
 from wormkey.http1_viewer import ViewerConnection
@@ -26,9 +28,12 @@ from wormkey.tally import Tally
 if TYPE_CHECKING:
     from wormkey.errors import AdmissionError
     from wormkey.frames import Fields
+    from wormkey.statics import Asset
 
 logger = logging.getLogger(__name__)
 
+# For pages of this very origin: no other may so much as load it.
+PRIVATE: Final = (*OWN_ANSWER, (b"Cross-Origin-Resource-Policy", b"same-origin"))
 REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
 _SAFE: Final = frozenset({b"GET", b"HEAD"})  # a link may ask for it again
 
@@ -55,22 +60,33 @@ class Answers:
 
     node: Node
 
-    async def error(self, visit: Visit, error: AdmissionError) -> None:
-        """Send an error page, or JSON where the viewer prefers it.
+    async def error(self, visit: Visit, error: AdmissionError, *, as_json: bool = False) -> None:
+        """Send an error page, or JSON where the viewer prefers it or ``as_json`` says so.
 
         The connection closes behind a request that could not be read.
         """
         request, tally = visit.request, visit.tally
-        accept = fields.get(request.head.fields, b"accept") if request else []
-        page_fields, body = pages.render(
-            status=error.status,
-            code=error.code,
-            message=str(error),
-            request_id=tally.request_id,
-            accept=b", ".join(accept),
-            fields=error.fields,
-            safe=request is not None and request.head.method in _SAFE,
-        )
+        values = fields.get(request.head.fields, b"accept") if request else []
+        accept = b"application/json" if as_json else b", ".join(values)
+        if isinstance(error, PasswordWanted):
+            page_fields, body = pages.render_gate(
+                slug=error.session.slug,
+                request_id=tally.request_id,
+                target=error.target,
+                by_path=error.by_path,
+                wrong=error.wrong,
+                accept=accept,
+            )
+        else:
+            page_fields, body = pages.render(
+                status=error.status,
+                code=error.code,
+                message=str(error),
+                request_id=tally.request_id,
+                accept=accept,
+                fields=error.fields,
+                safe=request is not None and request.head.method in _SAFE,
+            )
         head = ResponseHead(error.status, page_fields)
         facts = {"status": error.status, "code": error.code, "request": tally.request_id}
         logger.debug("refused", extra=facts)
@@ -86,6 +102,33 @@ class Answers:
         )
         visit.tally.answered_here(200)
         await self._send(visit, ResponseHead(200, text), body)
+
+    async def json(self, visit: Visit, document: object) -> None:
+        """Send a document that is for this origin's own pages alone."""
+        body = json.dumps(document).encode() + b"\n"
+        head = (
+            (b"Content-Type", b"application/json"),
+            (b"Content-Length", b"%d" % len(body)),
+            *PRIVATE,
+        )
+        visit.tally.answered_here(200)
+        await self._send(visit, ResponseHead(200, head), body)
+
+    async def nothing(self, visit: Visit) -> None:
+        """Send 204: the request was understood, and nothing was done."""
+        visit.tally.answered_here(204)
+        await self._send(visit, ResponseHead(204, OWN_ANSWER), b"")
+
+    async def asset(self, visit: Visit, asset: Asset, extra: Fields = ()) -> None:
+        """Send one of the bar's files, or 304 to who has it (RFC 9110 §13.1.2)."""
+        received = visit.request.head.fields if visit.request else ()
+        known = b",".join(fields.get(received, b"if-none-match"))
+        head, status, body = (*asset.fields, *extra), 304, b""
+        if asset.etag not in known:
+            status, body = 200, asset.content
+            head += ((b"Content-Length", b"%d" % len(body)),)
+        visit.tally.answered_here(status)
+        await self._send(visit, ResponseHead(status, head), body)
 
     async def home(self, visit: Visit) -> None:
         """Send the page of the base host."""

@@ -25,6 +25,7 @@ class AuditEvent(enum.StrEnum):
     SESSION_CLOSED = "session.closed"
     SESSION_EXPIRED = "session.expired"
     SESSION_CLAIMED = "session.claimed"
+    LINK_MADE = "link.made"
     POLICY_CHANGED = "policy.changed"
     VIEWER_KICKED = "viewer.kicked"
     PASSWORD_ROTATED = "password.rotated"  # noqa: S105 - the name of an event

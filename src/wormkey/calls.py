@@ -109,7 +109,7 @@ class Api:
                 "edgeUrl": self.node.edge_url,
                 "port": session.port,
                 "username": session.username,
-                "policy": _policy(session),
+                "policy": session.policy_document(),
                 "closedAt": None if session.closed_at is None else _rfc3339(session.closed_at),
             }
         )
@@ -139,7 +139,7 @@ class Api:
         session, owner = self._owned(request)
         wish = PolicyChange.from_json(await read_json(request))
         session = await self.node.changes.change_policy(session, wish, owner)
-        return JSONResponse({"ok": True, "policy": _policy(session)})
+        return JSONResponse({"ok": True, "policy": session.policy_document()})
 
     async def kick(self, request: Request) -> Response:
         """Remove a viewer for good, for the session's owner."""
@@ -191,10 +191,6 @@ class Api:
             "closed": not live,
             "available": live and connected,
         }
-
-
-def _policy(session: Session) -> dict[str, object]:
-    return session.policy.as_json() | {"passwordProtected": session.gate_hash is not None}
 
 
 def _rfc3339(time: datetime) -> str:

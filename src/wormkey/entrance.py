@@ -13,6 +13,7 @@ import trio
 from attrs import evolve, frozen
 
 from wormkey import fields, forwarded, gate, owners, policy, throttle, viewers
+from wormkey.agents import agent_name
 from wormkey.cookies import values_of
 from wormkey.errors import AdmissionError
 from wormkey.frames import RequestHead
@@ -63,22 +64,6 @@ class Admitted:
     location: bytes = b""
 
 
-class PasswordWanted(AdmissionError):
-    """The session's password is wanted; ``wrong`` tells whether another one was shown."""
-
-    def __init__(self, session: Session, *, wrong: bool) -> None:
-        """RFC 9110 §15.5.2: a 401 names a scheme; scripts show the password as a token."""
-        realm = b'Bearer realm="%b"' % session.slug.encode("ascii")
-        super().__init__(
-            401,
-            "password_required",
-            "The password is not right." if wrong else "The owner protects this with a password.",
-            fields=((b"WWW-Authenticate", realm),),
-        )
-        self.session = session
-        self.wrong = wrong
-
-
 async def admit_viewer(
     node: Node, head: RequestHead, route: ToTunnel, caller: Caller, scheme: bytes
 ) -> Admitted:
@@ -91,7 +76,9 @@ async def admit_viewer(
     Cancellation: nothing is counted as wrong.
     """
     address = caller.viewer_address(node, head)
-    entry = _find(node, route, address)
+    if route.by == "cookie" and node.routes.find(route.slug) is None:  # of a session long gone
+        raise AdmissionError(404, "not_found", "There is nothing here.")  # the path names nobody
+    entry = find_live(node, route.slug, address)
     request = _Request(node, head, route, entry.session, address, scheme)
     shown = await request.read_credentials()
     verdict = policy.admit(entry.session, shown.facts)
@@ -108,18 +95,25 @@ async def admit_viewer(
         case policy.AskPassword():
             if shown.wrong:
                 node.metrics.failed_authentications["viewer"] += 1
-            raise PasswordWanted(entry.session, wrong=shown.wrong)
+            raise gate.PasswordWanted(
+                entry.session,
+                target=head.target,
+                by_path=route.by != "host",
+                wrong=shown.wrong,
+            )
         case policy.Refuse(status, code, message, extra):
             raise AdmissionError(status, code, message, fields=extra)
         case policy.Admit():
             return request.enter(entry, shown)
 
 
-def _find(node: Node, route: ToTunnel, address: str) -> Entry:
-    """Return the entry of a session that lives."""
-    entry = node.routes.find(route.slug)
-    if entry is None and route.by == "cookie":  # of a session long gone: the path names nobody
-        raise AdmissionError(404, "not_found", "There is nothing here.")
+def find_live(node: Node, slug: str, address: str) -> Entry:
+    """Return the entry of a session that lives; names that nobody has are counted.
+
+    Raises:
+        AdmissionError: 404 nobody has the name, 429 after too many such; 410 the session is over.
+    """
+    entry = node.routes.find(slug)
     if entry is None:
         _count_miss(node, address)
         raise AdmissionError(404, "unknown_session", "No tunnel has this name.")
@@ -229,7 +223,8 @@ class _Request:
             node.key, values_of(own_cookie_name("viewer", self.scheme), self._cookies)
         )
         by_cookie = None if name is None else viewers.id_of(node.key, session_id, cookie=name)
-        ids = ViewerIds(by_cookie, by_address, self.address)
+        agent = agent_name((fields.get(self.head.fields, b"user-agent") or [b""])[0])
+        ids = ViewerIds(by_cookie, by_address, self.address, agent)
         viewer = entry.crowd.enter(
             self.session.policy, ids, trio.current_time(), owner=shown.facts.owner
         )

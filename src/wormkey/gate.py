@@ -11,6 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 from attrs import frozen
 
+from wormkey.errors import AdmissionError
 from wormkey.signing import SigningKey, own_cookie, own_cookie_name
 
 if TYPE_CHECKING:
@@ -21,6 +22,23 @@ if TYPE_CHECKING:
 PARAMETER: Final = b"wormkey_password"
 COOKIE_AGE_S: Final = 24 * 60 * 60  # then the form asks again
 _PURPOSE: Final = "gate"
+
+
+class PasswordWanted(AdmissionError):
+    """The session's password is wanted; ``wrong`` tells whether another one was shown.
+
+    ``target`` is where the viewer wants to go, as he spelled it; ``by_path`` tells the base host
+    from the tunnel's own.
+    """
+
+    def __init__(self, session: Session, *, target: bytes, by_path: bool, wrong: bool) -> None:
+        """The page that asks names the scheme by which scripts show the password (pages.py)."""
+        sentence = "The password is not right." if wrong else "The owner protects this page."
+        super().__init__(401, "password_required", sentence)
+        self.session = session
+        self.target = target
+        self.by_path = by_path
+        self.wrong = wrong
 
 
 def cookie_name(session: Session, scheme: bytes) -> bytes:

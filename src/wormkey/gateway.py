@@ -20,6 +20,7 @@ from attrs import Factory, define, evolve, field
 from wormkey import fields, routing
 from wormkey.admission import admit_tunnel
 from wormkey.answers import Answers, Visit
+from wormkey.desk import Desk
 from wormkey.entrance import Admitted, Caller, admit_viewer
 from wormkey.errors import AdmissionError, ErrorCode, StreamError, TunnelError
 from wormkey.exchange import Exchange, refusal_of
@@ -32,13 +33,15 @@ from wormkey.node import Node
 from wormkey.overlay import NONCE_BYTES, Bar, prepare, wants_bar
 from wormkey.registry import gone
 from wormkey.session import SessionState
-from wormkey.tally import Tally
+from wormkey.tally import Tally, path_of
 from wormkey.transport import peer_address
+from wormkey.watch import MAX_SHOWN_PATH, Finished
 
 if TYPE_CHECKING:
     from wormkey.config import Settings
     from wormkey.frames import Fields
     from wormkey.routes.local import Entry
+    from wormkey.session import Session
     from wormkey.tunnel import Tunnel
 
 logger = logging.getLogger(__name__)
@@ -62,6 +65,12 @@ class Gateway:
     )
     connections: int = 0  # viewers' and tunnels'
     _leavers: Leavers = field(factory=Leavers)
+    _desk: Desk = field(
+        init=False,
+        default=Factory(
+            lambda self: Desk(self.node, self._answers, self._leavers), takes_self=True
+        ),
+    )
     _idle: set[ViewerConnection] = field(factory=set)
     _closing: bool = False  # the drain's grace is over: connections end after their request
     _holds: set[trio.CancelScope] = field(factory=set)  # of requests that wait for a client
@@ -79,6 +88,8 @@ class Gateway:
         """
         for hold in list(self._holds):
             hold.cancel(reason="the server is shutting down")
+        for entry in self.node.routes.entries():
+            entry.ring()  # event streams end
         await trio.sleep(DRAIN_GRACE_S)
         self._closing = True
         for viewer in list(self._idle):
@@ -148,10 +159,28 @@ class Gateway:
     def _end(self, tally: Tally, request: ViewerRequest | None, caller: Caller) -> None:
         """Close the books on a request; the access log gets its record."""
         tally.end()
+        if tally.session is not None and request is not None:
+            self._tell_owner(tally.session, tally, request)
         if self.node.settings.access_log and not tally.of_tunnel:
             head = None if request is None else request.head
             viewer = caller.viewer_address(self.node, head)
             access.info("exchange", extra=tally.record(viewer, head, trio.current_time()))
+
+    def _tell_owner(self, session: Session, tally: Tally, request: ViewerRequest) -> None:
+        """Show a request that is over to the session's owner, if he looks."""
+        entry = self.node.routes.find_id(session.session_id)
+        if entry is None or entry.watch is None:
+            return
+        entry.watch.note(
+            Finished(
+                at=self.node.now(),
+                viewer_id=tally.viewer_id,
+                method=request.head.method.decode("ascii", "replace"),
+                path=path_of(request.head.target)[:MAX_SHOWN_PATH],
+                status=tally.status,
+                duration_s=trio.current_time() - tally.began_at,
+            )
+        )
 
     # ── routing ───────────────────────────────────────────────────────────────────────────────
 
@@ -191,6 +220,9 @@ class Gateway:
                 address = caller.viewer_address(self.node, request.head)
                 await admit_tunnel(self.node, viewer, request, address)
                 return False
+            case routing.Reserved():
+                seen = scheme or self.node.public.scheme_of(route.authority)
+                return await self._desk.serve(visit, request, route, seen)
             case routing.Redirect(location):
                 await self._answers.redirect(visit, location)
             case routing.Misdirected():
@@ -215,7 +247,7 @@ class Gateway:
         node, viewer, tally = self.node, visit.viewer, visit.tally
         admitted = await admit_viewer(node, request.head, route, visit.caller, facts.scheme)
         entry = admitted.entry
-        tally.admit(entry.session, entry.meter, node.now)
+        tally.admit(entry.session, entry.meter, node.now, admitted.viewer.viewer_id)
         cookies = tuple((b"Set-Cookie", cookie) for cookie in admitted.cookies)
         if admitted.location:
             await self._answers.see_other(visit, admitted.location, cookies)
@@ -246,6 +278,7 @@ class Gateway:
         with trio.CancelScope() as scope:
             shut_out = partial(self._shut_out, exchange, scope)
             crowd.begin(admitted.viewer, admitted.facts, shut_out)
+            admitted.entry.ring()
             fd = self._leavers.watch(viewer.stream, scope)
             # Only upgraded connections half-close: after a 101 a FIN is not leaving.
             exchange.on_upgrade = lambda: self._leavers.unwatch(fd, scope)

@@ -228,7 +228,7 @@ FIGURES: Final = (
         kind="counter",
         help="Tokens and passwords that were tried and are wrong, by what they were tried for",
         label="what",
-        values=("access", "session", "tunnel", "viewer"),
+        values=("access", "owner", "session", "tunnel", "viewer"),
         source="failed_authentications",
     ),
     Figure(

@@ -244,6 +244,7 @@ class Registry:
         self.trail.publish(record)
         if not entry.ended:  # closed meanwhile: the store kept that, and so do the routes
             entry.session = session  # no checkpoint since the store took it
+            entry.ring()
         return entry.session
 
     def expire(self, now: datetime) -> int:

@@ -178,6 +178,20 @@ def resolve(*, target: bytes, host: bytes, cookies: Sequence[bytes], public: Pub
     return ToTunnel(slug=slug, target=target, prefix=b"", by="host", authority=authority)
 
 
+def url_seen(scheme: bytes, authority: bytes, *, on_base: bool) -> PublicUrl | None:
+    """Return the base host as a viewer knows it, from the authority that he used; None if odd.
+
+    ``authority`` is of the base host, or of a tunnel's own host under it.
+    """
+    if not on_base:
+        authority = authority.partition(b".")[2]
+    parts = split_authority(authority)
+    if parts is None or not parts[0]:
+        return None
+    port = _DEFAULT_PORTS[scheme] if parts[1] is None else parts[1]
+    return PublicUrl(scheme, parts[0].lower(), port)
+
+
 def public_url_of(slug: str, public: PublicUrl, routing: str) -> str:
     """Return a session's public URL: ``https://slug.host`` or, by path, ``https://host/s/slug``.
 

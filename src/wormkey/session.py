@@ -131,6 +131,10 @@ class Session:
             return self.expires_at
         return min(self.closed_at, self.expires_at)
 
+    def policy_document(self) -> dict[str, object]:
+        """Return the policy with the API's names; of the password, that there is one."""
+        return self.policy.as_json() | {"passwordProtected": self.gate_hash is not None}
+
     def accepts_session_token(self, token: bytes) -> bool:
         """Tell whether ``token`` (``<slug>.<secret>``) is this session's; constant time."""
         parts = split_session_token(token)

@@ -36,6 +36,7 @@ class Tally:
     began_at: float
     meter: Meter = _NOBODYS  # until the session is known
     session: Session | None = None
+    viewer_id: str = ""  # under which the session's owner knows who asks
     status: int = 0  # 0 until an answer's head
     error: str = ""  # the Wormkey-Error, or why the answer was cut
     received_bytes: int = 0
@@ -53,9 +54,11 @@ class Tally:
             self._request_id = secrets.token_hex(8)
         return self._request_id
 
-    def admit(self, session: Session, meter: Meter, now: Callable[[], datetime]) -> None:
+    def admit(
+        self, session: Session, meter: Meter, now: Callable[[], datetime], viewer_id: str = ""
+    ) -> None:
         """Count the request for the session that it may use; ``now`` is the wall clock."""
-        self.session, self.meter, self._now = session, meter, now
+        self.session, self.meter, self._now, self.viewer_id = session, meter, now, viewer_id
         meter.add(now(), requests=1)
 
     # ── while it runs ───────────────────────────────────────────────────────────────────────

@@ -75,6 +75,7 @@ class Tunnel:
     on_event: Callable[[Event], None] | None = None
     remaining_s: Callable[[], float] | None = None  # of the session; None for ever
     on_round_trip: Callable[[float], None] | None = None  # told each that is measured, in seconds
+    on_pause: Callable[[], None] = lambda: None  # the peer paused or resumed
     rtt_s: float | None = None
     goodbye: GoAway | None = None  # what the peer said when it went
     _streams: dict[StreamId, TunnelStream] = field(factory=dict)
@@ -313,7 +314,7 @@ class Tunnel:
             case GoAway():
                 self.goodbye = event
             case Pause() | Resume():
-                pass
+                self.on_pause()
         if self.on_event is not None:
             self.on_event(event)
 

@@ -52,12 +52,13 @@ def id_of(key: SigningKey, session_id: str, *, cookie: bytes = b"", address: str
 class ViewerIds:
     """What tells one request's viewer: the id of its cookie, if it brought one, and its address's.
 
-    ``address`` is for people: the text that the owner sees.
+    ``address`` and ``agent`` are for people: texts that the owner sees.
     """
 
     by_cookie: str | None
     by_address: str
     address: str = ""
+    agent: str = ""
 
 
 @define(eq=False)
@@ -69,6 +70,8 @@ class Viewer:
     address: str
     first_seen: float
     last_seen: float
+    agent: str = ""
+    number: int = 0  # his place in the row of those who came
     requests: int = 0
     _issued: deque[str] = field(factory=lambda: deque(maxlen=MAX_ISSUED))
     _open: set[Callable[[], None]] = field(factory=set)
@@ -80,8 +83,8 @@ class Viewer:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Every id that he may come back under: his own, and his address's."""
-        return tuple(dict.fromkeys((self.viewer_id, self.address_id)))
+        """Every id that he may come back under: his own, his address's, and of cookies he has."""
+        return tuple(dict.fromkeys((self.viewer_id, self.address_id, *self._issued)))
 
     def issue(self, cookie_id: str) -> None:
         """Remember that a cookie was given to him: who brings it is he."""
@@ -113,6 +116,7 @@ class Viewers:
     removed: frozenset[str] = frozenset()
     max_known: int = MAX_KNOWN
     _known: OrderedDict[str, Viewer] = field(factory=OrderedDict)
+    _came: int = 0
 
     def is_removed(self, ids: ViewerIds) -> bool:
         """Tell whether the owner removed who comes under these ids."""
@@ -129,12 +133,15 @@ class Viewers:
         if viewer is None:
             if limit and len(self._known) >= limit:
                 return None
+            self._came += 1
             viewer = Viewer(
                 viewer_id=ids.by_cookie or ids.by_address,
                 address_id=ids.by_address,
                 address=ids.address,
                 first_seen=now,
                 last_seen=now,
+                agent=ids.agent,
+                number=self._came,
             )
             self._known[viewer.viewer_id] = viewer
             while len(self._known) > self.max_known:

@@ -7,8 +7,9 @@ framing rules of requests and responses.
 
 from __future__ import annotations
 
+import json
 import re
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from attrs import define, field, frozen
 
@@ -130,6 +131,10 @@ class Response:
     def data(self) -> bytes:
         """The whole content."""
         return self.content.data
+
+    def json(self) -> Any:
+        """Return the content as JSON."""
+        return json.loads(self.data)
 
     @property
     def error(self) -> bytes | None:

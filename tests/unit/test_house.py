@@ -33,6 +33,7 @@ PROVED_BY = {
     "leavers": "net/test_gateway_cancellation*.py",
     "node": "net/test_gateway*.py",
     "nursery": "e2e/test_programs*.py",
+    "panel": "net/test_desk*.py",
     "originpool": "net/test_origin_pool*.py",
     "routes_local": "trio/test_routes*.py",
     "store_memory": "trio/test_store*.py",

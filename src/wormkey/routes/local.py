@@ -18,6 +18,7 @@ from wormkey.overlay import Decoding
 from wormkey.routes import Upstream
 from wormkey.session import Session
 from wormkey.usage import Meter
+from wormkey.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +37,7 @@ class Entry:
     meter: Meter = field(factory=Meter)  # what it has carried
     tunnels: int = 0  # that it has had in this process
     decoding: Decoding = field(factory=Decoding)
+    watch: Watch | None = None  # made when an owner first looks
     _crowd: Crowd | None = None
     _changed: trio.Event = field(factory=trio.Event)
 
@@ -61,6 +63,17 @@ class Entry:
             self._crowd = Crowd.of(self.session.kicked)
         return self._crowd
 
+    def watched(self) -> Watch:
+        """Return the bell of this session, hung up now if it was not."""
+        if self.watch is None:
+            self.watch = Watch()
+        return self.watch
+
+    def ring(self) -> None:
+        """Tell whoever watches that something changed."""
+        if self.watch is not None:
+            self.watch.ring()
+
     @property
     def paused(self) -> bool:
         """Whether the client, or the owner in his browser, asked for no new requests."""
@@ -82,6 +95,7 @@ class Entry:
         if self.upstream is not upstream:
             return False
         self.upstream = None
+        self.ring()
         return True
 
     def end(self, session: Session) -> Upstream | None:
@@ -95,6 +109,7 @@ class Entry:
         # A fresh event for later waiters: those of the old one look again and go back to wait.
         changed, self._changed = self._changed, trio.Event()
         changed.set()
+        self.ring()
 
 
 @define(eq=False)
