@@ -164,7 +164,8 @@ async def test_scripts_show_the_password_and_the_app_never_sees_it() -> None:
             await world.exchange(b"/?wormkey_password=no"),
         ):
             assert (wrong.status, wrong.error) == (401, b"password_required")
-            assert wrong.head.get(b"WWW-Authenticate") == b'Bearer realm="%b"' % world.slug.encode()
+            challenge = b'Bearer realm="%b", error="invalid_token"' % world.slug.encode()
+            assert wrong.head.get(b"WWW-Authenticate") == challenge
         requests = [request for each in world.origin.connections for request in each.requests]
         assert [request.target for request in requests] == [b"/a", b"/b?x=1"]
         assert not any(request.head.get(b"Authorization") for request in requests)
