@@ -76,7 +76,9 @@ async def admit_viewer(
     Cancellation: nothing is counted as wrong.
     """
     address = caller.viewer_address(node, head)
-    if route.by == "cookie" and node.routes.find(route.slug) is None:  # of a session long gone
+    if (
+        route.by in ("cookie", "referer") and node.routes.find(route.slug) is None
+    ):  # of a session long gone
         raise AdmissionError(404, "not_found", "There is nothing here.")  # the path names nobody
     entry = find_live(node, route.slug, address)
     request = _Request(node, head, route, entry.session, address, scheme)

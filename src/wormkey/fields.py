@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import evolve, frozen
 
-from wormkey import cookies
+from wormkey import cookies, isolation
 from wormkey.errors import RemoteProtocolError
 from wormkey.forwarded import last
 from wormkey.frames import RequestHead, ResponseHead
@@ -50,17 +50,6 @@ _FROM_PROXY: Final = HOP_BY_HOP | _OURS | {b"host", b"cookie", b"expect"}
 _FROM_VIEWER: Final = _FROM_PROXY | _FORWARDING
 # CGI and WSGI turn "-" into "_": a field spelled with "_" would stand in for one that is guarded.
 _TWINNED: Final = HOP_BY_HOP | _FORWARDING | _OURS | {b"content-length"}
-# A page on the base host shares its origin with every other tunnel: these reach beyond one page.
-_ORIGIN_WIDE: Final = frozenset(
-    {
-        b"alt-svc",
-        b"clear-site-data",
-        b"nel",
-        b"report-to",
-        b"service-worker-allowed",
-        b"strict-transport-security",
-    }
-)
 # RFC 9110 §6.5.1: framing, routing, modifiers and authentication have no place in trailers.
 _NOT_TRAILERS: Final = HOP_BY_HOP | {
     *(b"authorization", b"cache-control", b"content-encoding", b"content-length"),
@@ -84,7 +73,7 @@ class ViewerFacts:
 
     ``authority`` is the one the viewer used, port included; ``prefix`` is what routing took off
     the path; ``trusted`` marks a peer among the operator's proxies; ``shared_origin`` marks a page
-    on the base host, whose origin belongs to all tunnels.
+    on the base host, whose origin belongs to all tunnels, ``sandboxed`` one that gets none of it.
     """
 
     peer: str
@@ -94,6 +83,7 @@ class ViewerFacts:
     http_version: bytes = b"1.1"
     trusted: bool = False
     shared_origin: bool = False
+    sandboxed: bool = False
 
 
 @frozen(kw_only=True)
@@ -308,8 +298,10 @@ def for_viewer(head: ResponseHead, viewer: ViewerFacts) -> ResponseHead:
         elif name == b"content-length":
             if not no_content:
                 kept.append(field)
-        elif not (shared and name in _ORIGIN_WIDE):
+        elif not (shared and isolation.is_origin_wide(name, field[1], viewer.prefix)):
             kept.append(field)
+    if viewer.sandboxed and not head.interim:
+        kept.append(isolation.SANDBOX)
     upgrade = head.upgrade if head.status == 101 else b""
     return ResponseHead(head.status, tuple(kept), head.reason, upgrade)
 

@@ -199,6 +199,7 @@ class Gateway:
             target=request.head.target,
             host=host,
             cookies=fields.get(received, b"cookie"),
+            page=_page_of(received),
             public=self.node.public,
         )
         match route:
@@ -211,6 +212,7 @@ class Gateway:
                     http_version=request.http_version,
                     trusted=caller.trusted,
                     shared_origin=route.by != "host",
+                    sandboxed=route.by != "host" and self.node.settings.routing == "host",
                 )
                 return await self._proxy(visit, request, route, facts)
             case routing.Reserved(name="health"):
@@ -256,12 +258,12 @@ class Gateway:
         if request.has_content and head.upgrade:
             head = evolve(head, upgrade=b"")  # RFC 9110 §7.8: a server may ignore the offer
         extra: Fields = ()
-        if route.by == "path":
+        if route.visit:
             extra = ((b"Set-Cookie", routing.route_cookie(route.slug, node.public)),)
         exchange = Exchange(viewer, request, head, facts, node.settings, node.drain, tally, extra)
         exchange.private = cookies
         exchange.decoding = entry.decoding
-        if admitted.facts.owner and wants_bar(head):
+        if admitted.facts.owner and not facts.sandboxed and wants_bar(head):
             exchange.head = prepare(head)
             exchange.bar = Bar(
                 slug=route.slug,
@@ -368,6 +370,12 @@ class Gateway:
             finally:
                 self._holds.discard(hold)
         return None
+
+
+def _page_of(received: Fields) -> routing.Page:
+    """Return what the browser says of the page that asks."""
+    referers, modes = fields.get(received, b"referer"), fields.get(received, b"sec-fetch-mode")
+    return routing.Page(b"".join(referers[:1]), b"".join(modes[:1]))
 
 
 def _base_of(route: routing.ToTunnel) -> bytes:

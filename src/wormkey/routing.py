@@ -1,4 +1,4 @@
-"""Where a request goes: the only place that reads Host, path, routing cookie or ``?slug=``.
+"""Where a request goes: the only place that reads Host, path, cookie, page or ``?slug=``.
 
 One function decides once, on raw octets: nothing is decoded or normalised, so no spelling of a
 slash or a dot reaches another tunnel. It answers any octets with a Route and never raises. What
@@ -104,14 +104,16 @@ class Reserved:
 class ToTunnel:
     """A request for a slug's tunnel. ``target`` is what the origin gets, in origin-form.
 
-    ``prefix`` is what was taken off the path, as the viewer spelled it.
+    ``prefix`` is what was taken off the path, as the viewer spelled it. ``visit`` marks a page
+    whose root-absolute paths are this tunnel's from now on: its answer sets the routing cookie.
     """
 
     slug: str
     target: bytes
     prefix: bytes
-    by: Literal["path", "host", "cookie"]
+    by: Literal["path", "host", "cookie", "referer"]
     authority: bytes
+    visit: bool = False
 
 
 @frozen
@@ -144,7 +146,33 @@ class Home:
 Route: TypeAlias = Reserved | ToTunnel | Redirect | Asterisk | NotFound | Misdirected | Home
 
 
-def resolve(*, target: bytes, host: bytes, cookies: Sequence[bytes], public: PublicUrl) -> Route:
+@frozen
+class Page:
+    """What a browser says of the page that asks: Referer and Sec-Fetch-Mode, b"" where absent."""
+
+    referer: bytes = b""
+    mode: bytes = b""
+
+    def slug_at(self, authority: bytes) -> str | None:
+        """Return the tunnel whose page asks, if it is by path on this very host."""
+        found = _ABSOLUTE.fullmatch(self.referer)
+        if found is None or found[1].lower() != authority.lower():
+            return None
+        path = _BY_PATH.match(found[2])
+        return path[1].lower().decode() if path else None
+
+
+NO_PAGE: Final = Page()
+
+
+def resolve(
+    *,
+    target: bytes,
+    host: bytes,
+    cookies: Sequence[bytes],
+    public: PublicUrl,
+    page: Page = NO_PAGE,
+) -> Route:
     """Return where a request goes.
 
     Args:
@@ -152,6 +180,7 @@ def resolve(*, target: bytes, host: bytes, cookies: Sequence[bytes], public: Pub
         host: the Host field's value; b"" where HTTP/1.0 sent none, which means the base host.
         cookies: the values of the Cookie fields.
         public: the gateway's public URL; its port is not compared, viewers may come by others.
+        page: whose page asks; it chooses among tunnels where the routing cookie would.
     """
     if target == b"*":
         return Asterisk()
@@ -168,7 +197,7 @@ def resolve(*, target: bytes, host: bytes, cookies: Sequence[bytes], public: Pub
         return Misdirected()
     authority = host or public.authority
     if not label:
-        return _on_base_host(target, authority, cookies, public)
+        return _on_base_host(target, authority, cookies, public, page)
     slug = label.decode()
     if target.startswith(RESERVED_PREFIX):
         path, _, query = target.partition(b"?")
@@ -235,7 +264,7 @@ def _label_of(host: bytes, public: PublicUrl) -> bytes | None:
 
 
 def _on_base_host(
-    target: bytes, authority: bytes, fields: Sequence[bytes], public: PublicUrl
+    target: bytes, authority: bytes, fields: Sequence[bytes], public: PublicUrl, page: Page
 ) -> Route:
     path, _, query = target.partition(b"?")
     own: Literal["health", "tunnel", "wormkey"] | None = _OWN_PATHS.get(path)
@@ -253,11 +282,22 @@ def _on_base_host(
         if rest[:1] != b"/":
             return Redirect(prefix + b"/" + rest)
         name = found[1].lower().decode()
-        return ToTunnel(slug=name, target=rest, prefix=prefix, by="path", authority=authority)
+        # A page that polls in another tab is no visit; who does not say may be one.
+        visit = page.mode in (b"", b"navigate")
+        return ToTunnel(
+            slug=name, target=rest, prefix=prefix, by="path", authority=authority, visit=visit
+        )
     values = values_of(route_cookie_name(public), fields)
     if values and _SLUG.fullmatch(values[0]):
-        name = values[0].decode()
-        return ToTunnel(slug=name, target=target, prefix=b"", by="cookie", authority=authority)
+        slug = page.slug_at(authority)
+        return ToTunnel(
+            slug=slug or values[0].decode(),
+            target=target,
+            prefix=b"",
+            by="referer" if slug else "cookie",
+            authority=authority,
+            visit=slug is not None and page.mode == b"navigate",
+        )
     return Home() if path == b"/" else NotFound()
 
 

@@ -174,6 +174,19 @@ def test_on_the_base_host_no_page_speaks_for_the_origin(viewer: ViewerFacts) -> 
     )
     assert shown(*wide) == wide
     assert shown(*wide, (b"a", b"b"), viewer=viewer) == ((b"a", b"b"),)
+    own = (b"Service-Worker-Allowed", b"/s/a/")
+    assert shown(own, viewer=viewer) == ((own,) if viewer.prefix else ())
+
+
+def test_a_page_by_path_runs_in_a_sandbox_where_tunnels_have_hosts() -> None:
+    """With nobody's origin; beside the app's own policy, and not on interim heads."""
+    viewer = evolve(VIEWER, shared_origin=True, sandboxed=True)
+    own = (b"Content-Security-Policy", b"sandbox allow-same-origin allow-scripts")
+    shut = shown(own, viewer=viewer)
+    assert shut[0] == own
+    assert shut[1][1].startswith(b"sandbox ")
+    assert b"allow-same-origin" not in shut[1][1]
+    assert shown(own, viewer=viewer, status=103) == (own,)
 
 
 @pytest.mark.parametrize(("status", "kept"), [(103, 0), (204, 0), (200, 1), (304, 1)])
