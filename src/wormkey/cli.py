@@ -11,9 +11,8 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import trio
@@ -29,15 +28,16 @@ from wormkey.lease import BasicAuth, SessionWish
 from wormkey.local import LocalFileError, LocalFiles, parse_token
 from wormkey.target import parse_target
 from wormkey.terminal import Console, is_interactive
+from wormkey.terms import policy_of, term_options
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from wormkey.target import Target
 
 _ALIASES: Final = {"http": "expose"}
 _OWN: Final = ("--help", "-h", "--version")  # flags of the program itself
 _SETTINGS: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -153,39 +153,23 @@ class _Expose(click.Command):
         return super().parse_args(ctx, args)
 
 
-def _option(*names: str, **how: Any) -> Callable[[F], F]:  # noqa: ANN401 - click's own keywords
-    """Declare an option with the variable that every option has."""
-    long = next(name for name in names if name.startswith("--")).partition("/")[0]
-    how.setdefault("envvar", "WORMKEY_" + long.removeprefix("--").replace("-", "_").upper())
-    return click.option(*names, **how)
-
-
-def _together(*decorators: Callable[[F], F]) -> Callable[[F], F]:
-    def decorate(command: F) -> F:
-        for decorator in reversed(decorators):
-            command = decorator(command)
-        return command
-
-    return decorate
-
-
-_where = _together(
-    _option(
+_where = o.together(
+    o.option(
         "--control-plane",
         type=o.URL,
         envvar="WORMKEY_CONTROL_PLANE_URL",
         help="The server's API; default: the last login's, else " + o.DEFAULT_CONTROL_PLANE,
     ),
-    _option(
+    o.option(
         "--local", is_flag=True, envvar=None, help="This machine's daemon (WORMKEY_ENV=local)."
     ),
 )
-_token = _together(
-    _option("--token", type=o.TOKEN, help="Access token; others can see it in the process list."),
-    _option("--token-file", type=o.FILE, help="File that holds the access token."),
+_token = o.together(
+    o.option("--token", type=o.TOKEN, help="Access token; others can see it in the process list."),
+    o.option("--token-file", type=o.FILE, help="File that holds the access token."),
 )
-_json = _option("--json", is_flag=True, help="One JSON value on stdout.")
-_quiet = _option("-q", "--quiet", is_flag=True, help="Only warnings and errors on stderr.")
+_json = o.option("--json", is_flag=True, help="One JSON value on stdout.")
+_quiet = o.option("-q", "--quiet", is_flag=True, help="Only warnings and errors on stderr.")
 
 
 @click.group(cls=_Wormkey, context_settings=_SETTINGS)
@@ -199,46 +183,47 @@ def _wormkey() -> None:
 
 @_wormkey.command("expose", cls=_Expose)
 @click.argument("target", required=False)
-@_option("--name", type=o.NAME, help="The name in the URL; resumes your session of that name.")
-@_option(
+@o.option("--name", type=o.NAME, help="The name in the URL; resumes your session of that name.")
+@o.option(
     "--auth",
     type=o.AUTH,
     is_flag=False,
     flag_value="true",
     help="Ask viewers for a login; without USER:PASS the password is generated.",
 )
-@_option("--expires", type=o.EXPIRES, help="End the session after this time: 90s, 30m, 2h, 7d.")
+@o.option("--expires", type=o.EXPIRES, help="End the session after this time: 90s, 30m, 2h, 7d.")
+@term_options
 @_where
-@_option(
+@o.option(
     "--edge",
     type=o.EDGE,
     envvar="WORMKEY_EDGE_URL",
     help="The gateway; default: what the control plane answers.",
 )
 @_token
-@_option(
+@o.option(
     "--host-header",
     type=o.HOST_HEADER,
     default="rewrite",
     show_default=True,
     help="The Host that the app sees: its own, the public one, or this value.",
 )
-@_option("--insecure", is_flag=True, help="Accept any certificate of an https target.")
+@o.option("--insecure", is_flag=True, help="Accept any certificate of an https target.")
 @_json
-@_option("--output", type=o.FILE, help="Write the JSON object to this file, too.")
-@_option("--wait-for", type=o.PATH, help="Start when a GET of this path has a status under 500.")
-@_option(
+@o.option("--output", type=o.FILE, help="Write the JSON object to this file, too.")
+@o.option("--wait-for", type=o.PATH, help="Start when a GET of this path has a status under 500.")
+@o.option(
     "--timeout",
     type=o.TIMEOUT,
     default="60s",
     show_default=True,
     help="How long to wait for the app, and for the tunnel.",
 )
-@_option("--qr/--no-qr", default=None, help="Show the URL as a QR code; default: on a terminal.")
-@_option("--open", is_flag=True, help="Open the URL in the browser.")
-@_option("--no-interactive", is_flag=True, help="No keys, no QR code, as if not on a terminal.")
+@o.option("--qr/--no-qr", default=None, help="Show the URL as a QR code; default: on a terminal.")
+@o.option("--open", is_flag=True, help="Open the URL in the browser.")
+@o.option("--no-interactive", is_flag=True, help="No keys, no QR code, as if not on a terminal.")
 @_quiet
-@_option("-v", "--verbose", is_flag=True, help="Say each request on stderr.")
+@o.option("-v", "--verbose", is_flag=True, help="Say each request on stderr.")
 @click.pass_context
 def _expose(context: click.Context, /, **given: Any) -> int:  # noqa: ANN401 - parsed by options.py
     """Share TARGET: 5173, host:port, http(s)://host:port or unix:/path. Also called http.
@@ -262,6 +247,7 @@ def _expose(context: click.Context, /, **given: Any) -> int:  # noqa: ANN401 - p
         name=given["name"],
         auth=auth,
         expires=given["expires"],
+        policy=policy_of(given),
         host_header=given["host_header"],
     )
     options = ExposeOptions(

@@ -7,8 +7,10 @@ stdout and in files.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qs, urlsplit
 
 import attrs
 import trio
@@ -49,6 +51,7 @@ class SessionWish:
     name: str | None = None
     auth: BasicAuth | None = None
     expires: str | None = None
+    policy: Mapping[str, object] = field(factory=dict, repr=False)  # may hold a password
     host_header: str = "rewrite"
 
 
@@ -138,9 +141,25 @@ async def _resume(wish: SessionWish, files: LocalFiles, console: Console) -> Ses
         files.forget_session(record.session_id)
         return None
     _check_same_protection(wish, record)
+    if wish.policy:
+        await _set_policy(wish, record)
     if wish.expires is not None:
         console.say(f"{wish.name} is resumed and keeps its end: --expires has no effect")
     return _retargeted(wish, record, files, console)
+
+
+async def _set_policy(wish: SessionWish, record: SessionRecord) -> None:
+    """Give a resumed session the rules that are asked for now."""
+    token = parse_qs(urlsplit(record.owner_url).query).get("token", [""])[0]
+    path = f"/sessions/by-slug/{record.slug}/policy"
+    try:
+        answer = await api.call(
+            wish.control_plane, "POST", path, token=token, body=dict(wish.policy)
+        )
+    except api.ApiUnreachable as error:
+        raise no_control_plane(str(error)) from error
+    if not answer.ok:
+        raise failure_of(answer, wish.control_plane)
 
 
 def _check_same_protection(wish: SessionWish, record: SessionRecord) -> None:
@@ -244,7 +263,9 @@ def _body_of(wish: SessionWish) -> dict[str, object]:
         "port": wish.target.port,
         "authMode": "none" if wish.auth is None else "basic",
     }
-    optional = {"name": wish.name, "expiresIn": wish.expires}
+    optional: dict[str, object] = {"name": wish.name, "expiresIn": wish.expires}
+    if wish.policy:
+        optional["policy"] = dict(wish.policy)
     if wish.auth is not None:
         optional |= {"username": wish.auth.username, "password": wish.auth.password}
     body.update({name: value for name, value in optional.items() if value is not None})

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -34,6 +34,9 @@ _EXPIRES: Final = re.compile(r"0*[1-9][0-9]{0,8}[smhd]", re.ASCII)
 _TRUE: Final = frozenset(("1", "true", "yes", "on", ""))
 _FALSE: Final = frozenset(("0", "false", "no", "off"))
 _MAX_CREDENTIAL_CHARS: Final = 128
+
+
+F = TypeVar("F", bound="Callable[..., Any]")
 
 
 class Parsed(click.ParamType):  # type: ignore[type-arg]  # click 8.1 has no parameter
@@ -134,6 +137,24 @@ HOST_HEADER: Final = Parsed("rewrite|preserve|value", _host_header)
 PATH: Final = Parsed("path", _path)
 TOKEN: Final = Parsed("token", parse_token)
 FILE: Final = Parsed("file", Path)
+
+
+def option(*names: str, **how: Any) -> Callable[[F], F]:  # noqa: ANN401 - click's own keywords
+    """Declare an option with the variable that every option has."""
+    long = next(name for name in names if name.startswith("--")).partition("/")[0]
+    how.setdefault("envvar", "WORMKEY_" + long.removeprefix("--").replace("-", "_").upper())
+    return click.option(*names, **how)
+
+
+def together(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    """Return one decorator for several options, in their order."""
+
+    def decorate(command: F) -> F:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
 
 
 def choose_control_plane(context: click.Context, files: LocalFiles) -> str:
