@@ -85,29 +85,59 @@ class Chromium:
         reloaded: dict[str, Any] = self._do("reload")
         return reloaded
 
-    def evaluate(self, code: str, argument: object = None) -> Any:
-        """The result of a JavaScript function of one argument, run in the page."""
-        return self._do("evaluate", code=code, argument=argument)
+    def visit(self, url: str, name: str, *, stranger: bool = False) -> dict[str, Any]:
+        """Load a page in one more tab called ``name``; a stranger's has a profile of its own."""
+        loaded: dict[str, Any] = self._do(
+            "visit", url=url, name=name, stranger=stranger, timeout_s=60
+        )
+        return loaded
 
-    def text(self, selector: str) -> str:
+    def leave(self, name: str) -> None:
+        """Call the tab in front ``name``, to come back to it after others."""
+        self._do("leave", name=name)
+
+    def enter(self, name: str) -> None:
+        """Come back to a tab."""
+        self._do("enter", name=name)
+
+    def frames(self) -> list[str]:
+        """The URLs of the page and of the frames in it."""
+        return list(self._do("frames"))
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Press the mouse at one point of the window, release it at another."""
+        self._do("drag", **{"from": start, "to": end})
+
+    def press(self, key: str) -> None:
+        """Press a key."""
+        self._do("press", key=key)
+
+    def evaluate(self, code: str, argument: object = None, *, frame: str = "") -> Any:
+        """The result of a JavaScript function of one argument, run in the page.
+
+        Here and below, ``frame`` is a part of the URL of a frame in the page, which is meant then.
+        """
+        return self._do("evaluate", code=code, argument=argument, frame=frame)
+
+    def text(self, selector: str, *, frame: str = "") -> str:
         """The text of an element."""
-        return str(self._do("text", selector=selector))
+        return str(self._do("text", selector=selector, frame=frame))
 
-    def wait_for_text(self, selector: str, text: str) -> None:
+    def wait_for_text(self, selector: str, text: str, *, frame: str = "") -> None:
         """Return when the element holds the text."""
-        self._do("waitForText", selector=selector, text=text)
+        self._do("waitForText", selector=selector, text=text, frame=frame)
 
-    def wait_for(self, selector: str) -> None:
+    def wait_for(self, selector: str, *, frame: str = "") -> None:
         """Return when such an element is visible."""
-        self._do("waitFor", selector=selector)
+        self._do("waitFor", selector=selector, frame=frame)
 
     def fill(self, selector: str, text: str) -> None:
         """Type into a field."""
         self._do("fill", selector=selector, text=text)
 
-    def click(self, selector: str) -> None:
+    def click(self, selector: str, *, frame: str = "") -> None:
         """Click an element, and wait for the navigation that it starts."""
-        self._do("click", selector=selector)
+        self._do("click", selector=selector, frame=frame)
 
     def choose(self, selector: str, path: Path) -> None:
         """Choose a file in a file field."""

@@ -1,0 +1,361 @@
+"""The owner's bar in a real browser: what it shows, what it sends, and that pages keep out of it.
+
+The session is written by the test at a stand-in for the gateway's desk (desk.py).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.browser.desk import PLAIN, SLUG, Desk, running_desk
+from tests.browser.packages import MODULES, WORKSHOP
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.browser.chromium import Chromium
+
+BAR = "/.wormkey/bar"  # in the URL of its frame
+FORMS = {"path": "localhost", "host": "tunnel.test"}
+PHONE = {"width": 360, "height": 640}
+WAIT_S = 10.0
+
+
+@pytest.fixture
+def desk() -> Iterator[Desk]:
+    """A desk with one session."""
+    with running_desk() as desk:
+        yield desk
+
+
+@pytest.fixture(params=FORMS)
+def form(request: pytest.FixtureRequest, desk: Desk) -> str:
+    """How the owner comes to his page; the base host fits."""
+    desk.domain = FORMS[request.param]
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def shots() -> Path:
+    """The folder of pictures, kept for people to look at."""
+    folder = WORKSHOP / "shots"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def wait_until(promise: Callable[[], object]) -> None:
+    """Return when it is so."""
+    deadline = time.monotonic() + WAIT_S
+    while not promise():
+        assert time.monotonic() < deadline, promise
+        time.sleep(0.02)
+
+
+JUDGE = """async () => {
+  %s;
+  const { violations, passes } = await axe.run();
+  const nodes = (violation) => violation.nodes.map((node) => node.html);
+  return {
+    passed: passes.map((rule) => rule.id),
+    faults: violations.map((v) => `${v.impact} ${v.id}: ${v.help}: ${nodes(v)}`),
+  };
+}"""
+
+
+def judge(browser: Chromium, frame: str = BAR) -> None:
+    """axe-core finds no fault in the bar as it stands."""
+    source = (MODULES / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+    verdict = browser.evaluate(JUDGE % source, frame=frame)
+    assert "color-contrast" in verdict["passed"]
+    assert verdict["faults"] == []
+
+
+BOX = """() => {
+  const { left, top, right, bottom } = document.querySelector("wormkey-bar").getBoundingClientRect();
+  return { left, top, right, bottom };
+}"""
+
+
+def box(browser: Chromium) -> dict[str, float]:
+    """Where the bar is in the window, in pixels."""
+    edges: dict[str, float] = browser.evaluate(BOX)
+    return edges
+
+
+def open_bar(browser: Chromium, desk: Desk, form: str, page: str, **options: Any) -> None:
+    """Open a page as its owner, and unfold the bar."""
+    browser.open(desk.address(form, page), **options)
+    browser.wait_for_text("#link-text", "Connected", frame=BAR)
+    browser.click("#fold", frame=BAR)
+    browser.wait_for("#lock", frame=BAR)
+
+
+def did(desk: Desk, count: int = 1) -> list[tuple[str, str]]:
+    """What the bar has sent, once it has sent so much."""
+    wait_until(lambda: len(desk.posted) >= count)
+    return [(each["action"], each["content"]) for each in desk.posted]
+
+
+def test_the_owner_sees_his_session(form: str, desk: Desk, browser: Chromium, shots: Path) -> None:
+    """Folded, open, on a dark phone, closed: every state shows what it should and bars nobody."""
+    browser.open(desk.address(form, desk.page("app")))
+    browser.wait_for_text("#count", "2 viewers", frame=BAR)
+    browser.screenshot(shots / f"bar-{form}-folded.png")
+    judge(browser)
+    browser.click("#fold", frame=BAR)
+    browser.wait_for_text("#viewers-list", "Safari on iPhone, no. 2", frame=BAR)
+    assert browser.evaluate("() => document.querySelector('#url').value", frame=BAR) == (
+        desk.state["publicUrl"]
+    )
+    judge(browser)
+    for each in ("#log summary", "#qr-show", "#rotate", "#close"):
+        browser.click(each, frame=BAR)
+    browser.wait_for("#qr svg", frame=BAR)
+    browser.wait_for_text("#log-rows tr:first-child", "GET /api/<b>x</b>502", frame=BAR)
+    browser.wait_for_text("#secret-label", "New password, shown this once", frame=BAR)
+    browser.screenshot(shots / f"bar-{form}-open.png")
+    judge(browser)
+    browser.show(dark=True, size=PHONE)
+    wait_until(lambda: box(browser)["bottom"] <= PHONE["height"] - 8)
+    wide = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert browser.evaluate(wide, frame=BAR) == 0
+    assert browser.evaluate(wide) == 0
+    browser.screenshot(shots / f"bar-{form}-phone.png")
+    judge(browser)
+    desk.end()
+    browser.wait_for_text("#notice-text", "This session is over", frame=BAR)
+    judge(browser)
+    report = browser.report()
+    assert report["errors"] == []
+    assert not [line for line in report["console"] if "Content Security Policy" in line]
+
+
+def test_each_button_does_what_it_says(form: str, desk: Desk, browser: Chromium) -> None:
+    """Every action goes out once, with the token and the session's name; what it makes is shown."""
+    open_bar(browser, desk, form, desk.page("app"))
+    browser.click("#lock", frame=BAR)
+    assert did(desk) == [("policy", '{"public":false}')]
+    desk.tell(policy={"public": False, "passwordProtected": True})
+    browser.wait_for_text("#link-text", "Locked", frame=BAR)
+    browser.wait_for_text("#lock", "Unlock", frame=BAR)
+    browser.wait_for_text("#rotate", "New password", frame=BAR)
+    browser.click("#pause", frame=BAR)
+    assert did(desk, 2)[1:] == [("pause", "")]
+    desk.tell(paused=True)
+    browser.wait_for_text("#pause", "Resume", frame=BAR)
+    browser.click("#pause", frame=BAR)
+    assert did(desk, 3)[2:] == [("resume", "")]
+    browser.click("#owner-link", frame=BAR)
+    browser.wait_for_text("#secret-label", "works once", frame=BAR)
+    value = "() => document.querySelector('#secret-text').value"
+    assert browser.evaluate(value, frame=BAR) == "https://x.example/1"
+    browser.click("#secret-hide", frame=BAR)
+    assert browser.evaluate(value, frame=BAR) == ""
+    browser.click("#viewers-list li:nth-child(2) button", frame=BAR)
+    browser.wait_for_text("#viewers-list li:nth-child(2) button", "For good?", frame=BAR)
+    assert len(desk.posted) == 4
+    browser.click("#viewers-list li:nth-child(2) button", frame=BAR)
+    did(desk, 5)
+    assert desk.posted[4]["query"] == {"slug": SLUG, "id": "v2"}
+    browser.click("#close", frame=BAR)
+    browser.click("#close-no", frame=BAR)
+    browser.click("#close", frame=BAR)
+    browser.click("#close-yes", frame=BAR)
+    browser.wait_for_text("#link-text", "Closed", frame=BAR)
+    assert [action for action, _ in did(desk, 6)[3:]] == ["owner-link", "kick", "close"]
+
+
+HIDE = """(hidden) => {
+  Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+def test_one_stream_tells_everything_and_comes_back(desk: Desk, browser: Chromium) -> None:
+    """Nothing is polled; a stream that breaks or is refused is asked for again; hidden, none is."""
+    open_bar(browser, desk, "path", desk.page("app"))
+    before = len(desk.asked)
+    for number in range(3, 8):
+        desk.tell(activeViewers=number)
+        browser.wait_for_text("#viewers-count", str(number), frame=BAR)
+    assert desk.asked[before:] == []
+    assert desk.asked.count("localhost /.wormkey/events") == 1
+    browser.evaluate(HIDE, True, frame=BAR)
+    wait_until(lambda: desk.watching == 0)
+    desk.tell(activeViewers=9)
+    browser.evaluate(HIDE, False, frame=BAR)
+    browser.wait_for_text("#viewers-count", "9", frame=BAR)
+    desk.refusing = True
+    browser.wait_for_text("#link-text", "Reconnecting", frame=BAR)
+    desk.tell(connected=False)
+    desk.refusing = False
+    browser.wait_for_text("#link-text", "App is away", frame=BAR)
+
+
+def test_it_goes_where_it_is_put_and_stays_there(
+    form: str, desk: Desk, browser: Chromium
+) -> None:
+    """Mouse and arrow keys move it; a reload finds it there, folded or not; it stays in the window."""
+    browser.open(desk.address(form, desk.page("app")))
+    browser.wait_for_text("#link-text", "Connected", frame=BAR)
+    start = box(browser)
+    assert start["right"] == 1000 - 16
+    grip = (start["left"] + 16, start["top"] + 20)
+    browser.drag(grip, (60.0, 50.0))
+    wait_until(lambda: abs(box(browser)["left"] - 44) <= 2)
+    assert abs(box(browser)["top"] - 30) <= 2
+    browser.evaluate("() => document.querySelector('#grip').focus()", frame=BAR)
+    browser.press("ArrowRight")
+    wait_until(lambda: abs(box(browser)["left"] - 68) <= 2)
+    browser.press("Tab")
+    browser.press("Enter")
+    browser.wait_for("#lock", frame=BAR)
+    wait_until(lambda: box(browser)["bottom"] > 300)
+    browser.reload()
+    browser.wait_for("#lock", frame=BAR)
+    wait_until(lambda: abs(box(browser)["left"] - 68) <= 2)
+    browser.click("#url", frame=BAR)
+    browser.press("Escape")
+    wait_until(lambda: box(browser)["bottom"] < 100)
+    focused = "() => document.activeElement.id"
+    assert browser.evaluate(focused, frame=BAR) == "fold"
+    for _ in range(4):
+        browser.evaluate("() => document.querySelector('#grip').focus()", frame=BAR)
+        browser.press("ArrowLeft")
+    wait_until(lambda: box(browser)["left"] == 8)
+
+
+STRICT = (
+    "default-src 'none'; script-src 'nonce-n0nce'; connect-src 'none'; style-src 'none'; "
+    "frame-src %s/.wormkey/bar; require-trusted-types-for 'script'; trusted-types 'none'"
+)
+
+
+def test_a_strict_page_has_the_bar(form: str, desk: Desk, browser: Chromium) -> None:
+    """With nothing allowed but the tag and the frame it works, and the page's policy stays whole."""
+    page = desk.page("app", Content_Security_Policy=STRICT % desk.base)
+    open_bar(browser, desk, form, page)
+    browser.click("#pause", frame=BAR)
+    assert did(desk) == [("pause", "")]
+    assert box(browser)["right"] == 1000 - 16
+    assert browser.report()["errors"] == []
+
+
+def test_a_page_that_shuts_frames_out_has_a_link(desk: Desk, browser: Chromium) -> None:
+    """A policy in the page's own text may forbid the frame; then the bar opens in a tab."""
+    meta = "<meta http-equiv=Content-Security-Policy content=\"frame-src 'none'\">"
+    page = desk.page("app", body="<p>" + meta)
+    desk.pages[page] = ({}, desk.pages[page][1].replace("<body>", meta + "<body>"))
+    browser.open(desk.address("path", page))
+    browser.wait_for("wormkey-bar")
+    assert box(browser)["right"] - box(browser)["left"] > 100
+    browser.open(desk.address("path", f"{BAR}?slug={SLUG}"))
+    browser.wait_for_text("#link-text", "Connected")
+    browser.wait_for("#lock")
+    judge(browser, frame="")
+
+
+ROUGH = """<style>
+  * { all: unset !important; display: block !important; color: red !important;
+    transform: rotate(9deg) !important; opacity: .4 !important; letter-spacing: 1em !important; }
+  html { filter: blur(9px) !important; }
+  wormkey-bar, iframe { display: none !important; width: 1px !important; left: -99px !important; }
+</style><p>Text</p><iframe srcdoc=x></iframe>"""
+STYLES = """() => [document.documentElement, ...document.querySelectorAll("body, body *")].map((each) => {
+  const style = getComputedStyle(each);
+  return [...style].map((name) => `${name}: ${style.getPropertyValue(name)}`).join("; ");
+})"""
+
+
+def test_neither_style_reaches_the_other(desk: Desk, browser: Chromium) -> None:
+    """The roughest style sheet leaves the bar as it is; the page computes as it does without it."""
+    page = desk.page("rough", body=ROUGH)
+    browser.open(desk.base + page)
+    without = browser.evaluate(STYLES)
+    browser.open(desk.address("path", page))
+    browser.wait_for_text("#link-text", "Connected", frame=BAR)
+    assert browser.evaluate(STYLES) == without
+    edges = box(browser)
+    assert edges["right"] == 1000 - 16
+    assert 100 < edges["right"] - edges["left"] < 400
+    style = "() => getComputedStyle(document.querySelector('#link-text')).letterSpacing"
+    assert browser.evaluate(style, frame=BAR) == "normal"
+    browser.click("#fold", frame=BAR)
+    browser.click("#pause", frame=BAR)
+    assert did(desk) == [("pause", "")]
+
+
+def test_nobody_else_sees_anything(form: str, desk: Desk, browser: Chromium) -> None:
+    """A visitor's page with the tag, and an owner's page in a frame, hold no bar."""
+    page = desk.page("app")
+    root = desk.by_host if form == "host" else desk.base
+    browser.open(root + page)
+    wait_until(lambda: any(each.endswith("/.wormkey/me") for each in desk.asked))
+    assert browser.frames() == [root + page]
+    outer = desk.page("outer", body=f"<iframe src={page}></iframe>")
+    desk.pages[outer] = ({}, PLAIN % "" + f"<iframe src={page}></iframe>")
+    browser.open(desk.address(form, outer))
+    browser.wait_for_text("h1", "An app", frame=page)
+    assert browser.frames() == [root + outer, root + page]
+    assert "wormkey-bar" not in browser.evaluate("() => document.documentElement.outerHTML", frame=page)
+
+
+TWICE = """async (source) => {
+  const script = document.createElement("script");
+  script.src = source;
+  await new Promise((resolve) => { script.onload = resolve; document.head.append(script); });
+}"""
+
+
+def test_two_tags_bring_one_bar(desk: Desk, browser: Chromium) -> None:
+    """A page that brings the tag itself has one bar, not two."""
+    open_bar(browser, desk, "path", desk.page("app"))
+    browser.evaluate(TWICE, f"{desk.base}/.wormkey/overlay.js?slug={SLUG}")
+    assert browser.evaluate("() => document.querySelectorAll('wormkey-bar').length") == 1
+    assert desk.asked.count("localhost /.wormkey/me") == 1
+
+
+COVER = """() => {
+  const cover = document.createElement("div");
+  cover.popover = "manual";
+  cover.style.cssText = "position:fixed;inset:0;width:100%;height:100%;pointer-events:none;opacity:.01";
+  document.body.append(cover);
+  cover.showPopover();
+}"""
+FORGE = """() => {
+  const forged = { spot: { x: "left", y: "top", dx: 300, dy: 300 }, size: [900, 700], move: [-200, -200] };
+  window.postMessage({ wormkey: forged }, "*");
+  return new Promise((resolve) => setTimeout(resolve, 50));
+}"""
+
+
+def test_a_page_cannot_borrow_the_owners_click(form: str, desk: Desk, browser: Chromium) -> None:
+    """Under a cover that lets clicks through the buttons do nothing; forged messages move nothing."""
+    open_bar(browser, desk, form, desk.page("app"))
+    wait_until(lambda: box(browser)["bottom"] - box(browser)["top"] > 200)
+    edges = box(browser)
+    browser.evaluate(FORGE)
+    assert box(browser) == edges
+    browser.evaluate(COVER)
+    time.sleep(0.5)  # the browser looks every 100 ms whether something covers the bar
+    browser.click("#pause", frame=BAR)
+    browser.wait_for_text("#notice-text", "this button did nothing", frame=BAR)
+    assert desk.posted == []
+
+
+def test_a_frame_without_its_cookie_leads_to_a_tab(desk: Desk, browser: Chromium) -> None:
+    """<slug>.localhost is another site than localhost: the bar says so, and opens by itself."""
+    browser.open(desk.address("host", desk.page("app")))
+    browser.wait_for_text("#link-text", "Open the bar", frame=BAR)
+    browser.click("#fold", frame=BAR)
+    browser.wait_for("#tab", frame=BAR)
+    judge(browser)
+    href = browser.evaluate("() => document.querySelector('#tab').href", frame=BAR)
+    browser.visit(href, "bar")
+    browser.wait_for_text("#link-text", "Connected")
+    browser.click("#lock")
+    assert did(desk) == [("policy", '{"public":false}')]
