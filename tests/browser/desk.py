@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
@@ -86,6 +87,11 @@ class Desk(ThreadingHTTPServer):
         self.over = False
         self.refusing = False  # answers 503 to whoever wants events
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of browsers that leave in the middle."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
     def address(self, form: str, page: str) -> str:
         """The owner's link to a page of the app, by path or by host."""
         target = f"host:{page}" if form == "host" else page
@@ -162,7 +168,9 @@ class _Handler(BaseHTTPRequestHandler):
             answer = {"ok": True, "password": "a-new-password", "ownerUrl": "https://x.example/1"}
             self._say(200, json.dumps(answer), "application/json")
         else:
-            self._say(403, json.dumps({"error": "Not yours.", "code": "forbidden"}), "application/json")
+            self._say(
+                403, json.dumps({"error": "Not yours.", "code": "forbidden"}), "application/json"
+            )
 
     def _is_owner(self) -> bool:
         on_base = not self.headers["Host"].startswith(SLUG)

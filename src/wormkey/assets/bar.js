@@ -313,13 +313,13 @@ $("log").addEventListener("toggle", () => state && showRequests());
 // ── what the owner does ───────────────────────────────────────────────────────────────────────
 
 // A page that lays something over the frame, or makes it invisible, could have its owner press what
-// he does not see. Where the browser can tell (Intersection Observer v2), such clicks do nothing.
-const seen = new WeakSet();
+// he does not see. Where the browser can tell (Intersection Observer v2), such clicks do nothing, nor
+// do they when the page takes its cover away a moment later.
 const eye =
   framed && "isVisible" in IntersectionObserverEntry.prototype
     ? new IntersectionObserver(
         (entries) => {
-          for (const { target, isVisible } of entries) seen[isVisible ? "add" : "delete"](target);
+          for (const { target, isVisible } of entries) target.toggleAttribute("data-seen", isVisible);
         },
         { trackVisibility: true, delay: 100, threshold: [0, 0.5, 1] },
       )
@@ -328,9 +328,12 @@ const eye =
 function onAct(button, run) {
   eye?.observe(button);
   button.addEventListener("click", () => {
-    if (!eye || seen.has(button)) return run();
+    if (!eye || button.hasAttribute("data-seen")) return run();
     $("notice").hidden = $("tab").hidden = false;
-    write("notice-text", "Something of the page covers the bar, so this button did nothing.");
+    write(
+      "notice-text",
+      "This button did nothing: the page covered it, or it had only just come. Press it again.",
+    );
     measure();
   });
 }
