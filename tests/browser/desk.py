@@ -1,7 +1,8 @@
 """A stand-in for the gateway's desk: it serves the bar's files and one session that a test writes.
 
-By path and by host, with the two cookies and the fields of the real one. What a test could hardly bring a real session into is told here: crowds, long names, an
-end in mid-stream. What the desk decides is tested at the real one.
+By path and by host, with the two cookies and the fields of the real one. What a test could hardly
+bring a real session into is told here: crowds, an end in mid-stream. What the desk decides is
+tested at the real one.
 """
 
 from __future__ import annotations
@@ -232,7 +233,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
+    def log_message(self, format: str, *args: object) -> None:
         """Say nothing: failures print what matters."""
 
 

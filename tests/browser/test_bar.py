@@ -76,7 +76,8 @@ def judge(browser: Chromium, frame: str = BAR) -> None:
 
 
 BOX = """() => {
-  const { left, top, right, bottom } = document.querySelector("wormkey-bar").getBoundingClientRect();
+  const bar = document.querySelector("wormkey-bar");
+  const { left, top, right, bottom } = bar.getBoundingClientRect();
   return { left, top, right, bottom };
 }"""
 
@@ -211,7 +212,7 @@ def test_one_stream_tells_everything_and_comes_back(desk: Desk, browser: Chromiu
 
 
 def test_it_goes_where_it_is_put_and_stays_there(form: str, desk: Desk, browser: Chromium) -> None:
-    """Mouse and arrow keys move it; a reload finds it there, folded or not; it stays in the window."""
+    """Mouse and keys move it; a reload finds it there, open or folded; it stays in the window."""
     browser.open(desk.address(form, desk.page("app")))
     browser.wait_for("wormkey-bar")
     browser.wait_for_text("#count", "2 viewers", frame=BAR)
@@ -249,7 +250,7 @@ STRICT = (
 
 
 def test_a_strict_page_has_the_bar(form: str, desk: Desk, browser: Chromium) -> None:
-    """With nothing allowed but the tag and the frame it works, and the page's policy stays whole."""
+    """With nothing allowed but the tag and the frame it works; the page has no error of it."""
     page = desk.page("app", Content_Security_Policy=STRICT % desk.base)
     open_bar(browser, desk, form, page)
     press(browser, "#pause")
@@ -278,7 +279,7 @@ ROUGH = """<style>
   html { filter: blur(9px) !important; }
   wormkey-bar, iframe { display: none !important; width: 1px !important; left: -99px !important; }
 </style><p>Text</p><iframe srcdoc=x></iframe>"""
-STYLES = """() => [document.documentElement, ...document.querySelectorAll("body, body *")].map((each) => {
+STYLES = """() => [...document.querySelectorAll("html, body, body *")].map((each) => {
   const style = getComputedStyle(each);
   return [...style].map((name) => `${name}: ${style.getPropertyValue(name)}`).join("; ");
 })"""
@@ -337,19 +338,21 @@ def test_two_tags_bring_one_bar(desk: Desk, browser: Chromium) -> None:
 COVER = """() => {
   const cover = document.createElement("div");
   cover.popover = "manual";
-  cover.style.cssText = "position:fixed;inset:0;width:100%;height:100%;pointer-events:none;opacity:.01";
+  cover.style.cssText =
+    "position:fixed;inset:0;width:100%;height:100%;pointer-events:none;opacity:.01";
   document.body.append(cover);
   cover.showPopover();
 }"""
 FORGE = """() => {
-  const forged = { spot: { x: "left", y: "top", dx: 300, dy: 300 }, size: [900, 700], move: [-200, -200] };
+  const spot = { x: "left", y: "top", dx: 300, dy: 300 };
+  const forged = { spot, size: [900, 700], move: [-200, -200] };
   window.postMessage({ wormkey: forged }, "*");
   return new Promise((resolve) => setTimeout(resolve, 50));
 }"""
 
 
 def test_a_page_cannot_borrow_the_owners_click(form: str, desk: Desk, browser: Chromium) -> None:
-    """Under a cover that lets clicks through the buttons do nothing; forged messages move nothing."""
+    """Under a cover that lets clicks through no button acts; forged messages move nothing."""
     open_bar(browser, desk, form, desk.page("app"))
     wait_until(lambda: box(browser)["bottom"] - box(browser)["top"] > 200)
     edges = box(browser)
