@@ -106,7 +106,7 @@ class Chromium:
 
     def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
         """Press the mouse at one point of the window, release it at another."""
-        self._do("drag", **{"from": start, "to": end})
+        self._do("drag", start=start, end=end)
 
     def press(self, key: str) -> None:
         """Press a key."""

@@ -132,29 +132,34 @@ class Desk(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     """One request for the desk or the app."""
 
-    server: Desk
     protocol_version = "HTTP/1.1"
-    timeout = 60
+    timeout: float | None = 60.0
+
+    @property
+    def desk(self) -> Desk:
+        """The server, by its own type."""
+        assert isinstance(self.server, Desk)
+        return self.server
 
     def do_GET(self) -> None:
         """Answer what is asked for."""
         url = urlsplit(self.path)
         name = url.path.removeprefix("/.wormkey/")
-        with self.server.changed:
-            self.server.asked.append(f"{self.headers['Host'].partition(':')[0]} {url.path}")
+        with self.desk.changed:
+            self.desk.asked.append(f"{self.headers['Host'].partition(':')[0]} {url.path}")
         if name == url.path:
-            fields, page = self.server.pages.get(url.path, ({}, "no such page"))
+            fields, page = self.desk.pages.get(url.path, ({}, "no such page"))
             self._say(200 if fields or page != "no such page" else 404, page, "text/html", fields)
         elif name in FILES:
             self._file(name)
         elif name in ("owner", "pass"):
             self._claim(name, parse_qs(url.query).get("to", ["/"])[0])
-        elif name == "events" and self._is_owner() and not self.server.refusing:
+        elif name == "events" and self._is_owner() and not self.desk.refusing:
             self._events()
-        elif name == "me" and not self.server.over:
+        elif name == "me" and not self.desk.over:
             self._say(200, json.dumps({"owner": self._is_owner()}), "application/json")
         else:
-            status = 503 if self.server.refusing else 410 if self.server.over else 403
+            status = 503 if self.desk.refusing else 410 if self.desk.over else 403
             self._say(status, json.dumps({"error": "No.", "code": "no"}), "application/json")
 
     def do_POST(self) -> None:
@@ -163,9 +168,9 @@ class _Handler(BaseHTTPRequestHandler):
         content = self.rfile.read(int(self.headers["Content-Length"] or 0)).decode()
         name = url.path.removeprefix("/.wormkey/")
         fine = self._is_owner() and self.headers["Wormkey-Csrf"] == CSRF
-        if fine and self.headers["Origin"] == self.server.base:
+        if fine and self.headers["Origin"] == self.desk.base:
             query = {key: value[0] for key, value in parse_qs(url.query).items()}
-            self.server.posted.append({"action": name, "query": query, "content": content})
+            self.desk.posted.append({"action": name, "query": query, "content": content})
             answer = {"ok": True, "password": "a-new-password", "ownerUrl": "https://x.example/1"}
             self._say(200, json.dumps(answer), "application/json")
         else:
@@ -181,7 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _claim(self, name: str, target: str) -> None:
         by_host = name == "owner" and target.startswith("host:")
         cookie = f"wormkey_owner_{SLUG}=1" if name == "owner" else "wormkey_pass=1"
-        location = f"{self.server.by_host}/.wormkey/pass?to={target[5:]}" if by_host else target
+        location = f"{self.desk.by_host}/.wormkey/pass?to={target[5:]}" if by_host else target
         fields = {"Location": location, "Set-Cookie": f"{cookie}; Path=/; HttpOnly; SameSite=Lax"}
         self._say(303, "", "text/plain", fields)
 
@@ -193,13 +198,13 @@ class _Handler(BaseHTTPRequestHandler):
             fields["Content-Security-Policy"] = (
                 "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
                 "img-src 'self' data:; base-uri 'none'; form-action 'none'; "
-                f"frame-ancestors 'self' {self.server.by_host}"
+                f"frame-ancestors 'self' {self.desk.by_host}"
             )
         text = resources.files("wormkey").joinpath(f"assets/{file}").read_text("utf-8")
         self._say(200, text, content_type, fields)
 
     def _events(self) -> None:
-        desk = self.server
+        desk = self.desk
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Connection", "close")
@@ -212,7 +217,8 @@ class _Handler(BaseHTTPRequestHandler):
         with contextlib.suppress(OSError):
             while not (desk.over or desk.refusing):
                 with desk.changed:
-                    desk.changed.wait_for(lambda told=told: desk.turn != told, timeout=0.5)
+                    if desk.turn == told:
+                        desk.changed.wait(0.5)
                     changed, told, state = desk.turn != told, desk.turn, json.dumps(desk.state)
                 line = f"event: state\ndata: {state}\n\n" if changed else ":\n\n"
                 self.wfile.write(f"retry: 200\n{line}".encode())

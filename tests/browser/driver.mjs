@@ -85,10 +85,10 @@ const actions = {
     await page.bringToFront();
   },
   frames: () => page.frames().map((each) => each.url()),
-  async drag({ from, to }) {
-    await page.mouse.move(...from);
+  async drag({ start, end }) {
+    await page.mouse.move(...start);
     await page.mouse.down();
-    await page.mouse.move(...to, { steps: 8 });
+    await page.mouse.move(...end, { steps: 8 });
     await page.mouse.up();
   },
   press: ({ key }) => page.keyboard.press(key),

@@ -180,17 +180,27 @@ class Daemon:
 
 
 @contextlib.contextmanager
-def daemon(run: Path) -> Iterator[Daemon]:
-    """A `wormkeyd` on free ports; they are read from its log record ``ready``."""
+def daemon(run: Path, domain: str = "") -> Iterator[Daemon]:
+    """A `wormkeyd` on free ports; they are read from its log record ``ready``.
+
+    With a ``domain`` its public URL is that, and tunnels' are hosts under it.
+    """
+    gateway, where = "127.0.0.1:0", []
+    if domain:
+        gateway = f"127.0.0.1:{free_port()}"
+        port = gateway.rpartition(":")[2]
+        where = ["--routing=host", f"--public-url=http://{domain}:{port}"]
+    name = f"wormkeyd{domain and '-'}{domain}"
     command = [
         Path(sys.executable).with_name("wormkeyd"),
         "--control=127.0.0.1:0",
-        "--gateway=127.0.0.1:0",
-        f"--state-dir={run / 'state'}",
+        f"--gateway={gateway}",
+        f"--state-dir={run / name}",
         "--log-format=json",
         "--log-level=debug",
+        *where,
     ]
-    with running("wormkeyd", command, run, logs=run / "logs") as program:
+    with running(name, command, run, logs=run / "logs") as program:
         record = program.wait_until(lambda: _ready_record(program.said()))
         yield Daemon(record["control"], record["gateway"])
 
@@ -211,29 +221,34 @@ class Tunnel:
     slug: str
     by_path: str
     by_host: str
+    url: str
+    owner_url: str
 
 
 @contextlib.contextmanager
-def exposed(port: int, served: Daemon, run: Path) -> Iterator[Tunnel]:
-    """`wormkey expose` for a port of this machine."""
-    output = run / "logs" / f"expose-{port}.json"
+def exposed(port: int, served: Daemon, run: Path, name: str = "expose") -> Iterator[Tunnel]:
+    """`wormkey expose` for a port of this machine; ``name`` is its log's."""
+    output = run / "logs" / f"{name}-{port}.json"
     output.unlink(missing_ok=True)
     command = [
         Path(sys.executable).with_name("wormkey"),
         "expose",
         str(port),
         f"--control-plane={served.control}",
+        f"--edge={served.gateway.replace('http', 'ws', 1)}",
         f"--output={output}",
         "--json",
         "-v",
     ]
-    with running(f"expose-{port}", command, run, logs=run / "logs") as program:
+    with running(f"{name}-{port}", command, run, logs=run / "logs") as program:
         answer = program.wait_until(lambda: output.is_file() and json.loads(output.read_text()))
         slug, gateway_port = answer["slug"], served.gateway.rpartition(":")[2].strip("/")
         yield Tunnel(
             slug,
             by_path=f"http://localhost:{gateway_port}/s/{slug}/",
             by_host=f"http://{slug}.localhost:{gateway_port}/",
+            url=answer["url"],
+            owner_url=answer["owner_url"],
         )
 
 
