@@ -63,7 +63,7 @@ class _Term:
 
     flag: str
     member: str
-    type: click.ParamType | None  # None for a flag
+    type: click.ParamType | None  # type: ignore[type-arg]  # None for a flag; click 8.1 has no parameter
     help: str
     many: bool = False
 
