@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from attrs import evolve
 
 from tests.support.owner import ACTIONS, Browser, owner_of
 from tests.support.websocket import handshake_fields
@@ -215,3 +216,18 @@ async def test_by_https_the_cookies_are_the_hosts_own() -> None:
             target = f"/.wormkey/pause?slug={world.slug}".encode()
             answer = await browser.exchange(target, base, method=b"POST", fields=fields)
             assert answer.status == status
+
+
+async def test_an_owners_cookie_ends_when_its_session_expires() -> None:
+    """410 for all, the link included; nothing is done any more."""
+    async with open_world() as world:
+        owner = await owner_of(world)
+        csrf = (await owner.state())["csrf"].encode()
+        entry = world.node.routes.find(world.slug)
+        assert entry is not None
+        entry.session = evolve(entry.session, expires_at=world.node.now())
+        for action in ACTIONS:
+            answer = await owner.act(action, Wormkey_Csrf=csrf)
+            assert (answer.status, answer.json()["code"]) == (410, "session_expired")
+        assert (await owner.claim()).status == 410
+        assert (await owner.read("me"))[0] == 410
