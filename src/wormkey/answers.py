@@ -26,9 +26,9 @@ from wormkey.node import Node
 from wormkey.tally import Tally
 
 if TYPE_CHECKING:
+    from wormkey.barfiles import Asset
     from wormkey.errors import AdmissionError
     from wormkey.frames import Fields
-    from wormkey.statics import Asset
 
 logger = logging.getLogger(__name__)
 

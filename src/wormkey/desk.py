@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from attrs import Factory, field, frozen
 
-from wormkey import statics
+from wormkey import barfiles
 from wormkey.answers import Answers, Visit
 from wormkey.ask import Ask
 from wormkey.claims import Claims
@@ -116,7 +116,7 @@ class Desk:
 
     async def _asset(self, ask: Ask) -> bool:
         name = ask.route.path.removeprefix(RESERVED_PREFIX).decode("ascii")
-        asset = statics.asset(name)
+        asset = barfiles.asset(name)
         await self.answers.asset(ask.visit, asset)
         return True
 
@@ -129,8 +129,8 @@ class Desk:
         ancestors = () if own == f"{ask.base}/s/{slug}" else (own.encode(),)
         if self.node.settings.routing == "path":  # there a tunnel's page is on this very origin
             ancestors = (b"'self'", *ancestors)
-        extra = statics.bar_fields(ancestors)
-        await self.answers.asset(ask.visit, statics.asset("bar"), extra)
+        extra = barfiles.bar_fields(ancestors)
+        await self.answers.asset(ask.visit, barfiles.asset("bar"), extra)
         return True
 
     # ── what is told ────────────────────────────────────────────────────────────────────────

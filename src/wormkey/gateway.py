@@ -374,8 +374,8 @@ class Gateway:
 
 def _page_of(received: Fields) -> routing.Page:
     """Return what the browser says of the page that asks."""
-    referers, modes = fields.get(received, b"referer"), fields.get(received, b"sec-fetch-mode")
-    return routing.Page(b"".join(referers[:1]), b"".join(modes[:1]))
+    pages, modes = fields.get(received, b"referer"), fields.get(received, b"sec-fetch-mode")
+    return routing.Page(b"".join(pages[:1]), b"".join(modes[:1]))
 
 
 def _base_of(route: routing.ToTunnel) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wormkey.statics import FILES, asset, bar_fields
+from wormkey.barfiles import FILES, asset, bar_fields
 
 
 @pytest.mark.parametrize("name", FILES)
