@@ -14,7 +14,7 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
     """One request for the desk or the app."""
 
     protocol_version = "HTTP/1.1"
-    timeout: float | None = 60.0
+    timeout: ClassVar[float | None] = 60.0
 
     @property
     def desk(self) -> Desk:

@@ -247,7 +247,7 @@ const rows = new Map(); // a viewer's id to his row: what has the focus must sta
 
 function showViewers() {
   const kicked = state.kickedViewerIds.length;
-  write("viewers-count", `${state.activeViewers}${kicked ? `, ${kicked} removed` : ""}`);
+  write("viewers-count", `${state.activeViewers}${kicked ? ", some removed" : ""}`);
   const here = new Set(state.viewers.map((viewer) => viewer.id));
   for (const [id, row] of rows) {
     if (here.has(id)) continue;
