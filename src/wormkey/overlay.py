@@ -44,7 +44,7 @@ _CHARSETS: Final = re.compile(
     re.IGNORECASE,
 )
 _CHARSET: Final = re.compile(rb';[ \t]*charset=[ \t]*"?([^";, \t]*)', re.IGNORECASE)
-_LISTED: Final = re.compile(rb'(?:[^,"]|"(?:[^"\\]|\\.)*+"?)++')  # between the commas of a list
+_LISTED: Final = re.compile(rb'(?:[^,"]|"(?:[^"\\]|\\.)*"?)+')  # between the commas of a list
 _POLICIES: Final = frozenset({b"content-security-policy", b"content-security-policy-report-only"})
 # What an unchanged copy in a cache would be compared with, and the copy has changed.
 _CONDITIONS: Final = frozenset({b"if-modified-since", b"if-none-match", b"available-dictionary"})
