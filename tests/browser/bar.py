@@ -57,12 +57,17 @@ def box(browser: Chromium) -> dict[str, float]:
     return edges
 
 
-def press(browser: Chromium, selector: str) -> None:
-    """Click in the bar as a person does, who sees it stand still.
+def keep_still(browser: Chromium) -> None:
+    """Wait as a person does, who sees the bar stand still before he points at it.
 
-    Chromium drops what is clicked in a frame that wants to know whether it is seen, of another
+    Chromium drops what the mouse does in a frame that wants to know whether it is seen, of another
     origin, within 500 ms of its last move.
     """
     if "//localhost" not in browser.report()["url"]:
         time.sleep(STILL_S)
+
+
+def press(browser: Chromium, selector: str) -> None:
+    """Click in the bar."""
+    keep_still(browser)
     browser.click(selector, frame=BAR)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.browser.bar import BAR, box, judge, press, wait_until
+from tests.browser.bar import BAR, box, judge, keep_still, press, wait_until
 from tests.browser.desk import PLAIN, SLUG, Desk, running_desk
 from tests.browser.packages import WORKSHOP
 
@@ -130,6 +130,18 @@ def test_each_button_does_what_it_says(form: str, desk: Desk, browser: Chromium)
     assert [action for action, _ in did(desk, 6)[3:]] == ["owner-link", "kick", "close"]
 
 
+def test_the_public_url_is_copied(form: str, desk: Desk, browser: Chromium) -> None:
+    """On https and localhost by the clipboard's own way, on plain http by the older one."""
+    page = desk.page("app", body="<input id=target aria-label=Target>")
+    open_bar(browser, desk, form, page)
+    press(browser, "[data-copy=url]")
+    browser.wait_for_text("#said", "Copied.", frame=BAR)
+    browser.click("#target")
+    browser.press("Control+V")
+    pasted = "() => document.querySelector('#target').value"
+    wait_until(lambda: browser.evaluate(pasted) == desk.state["publicUrl"])
+
+
 HIDE = """(hidden) => {
   Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
   document.dispatchEvent(new Event("visibilitychange"));
@@ -165,6 +177,7 @@ def test_it_goes_where_it_is_put_and_stays_there(form: str, desk: Desk, browser:
     start = box(browser)
     assert start["right"] == 1000 - 16
     grip = (start["left"] + 16, start["top"] + 20)
+    keep_still(browser)
     browser.drag(grip, (60.0, 50.0))
     wait_until(lambda: abs(box(browser)["left"] - 44) <= 2)
     assert abs(box(browser)["top"] - 30) <= 2
