@@ -104,10 +104,6 @@ class Viewer:
         for cut in list(self._open):
             cut()
 
-    def is_here(self, now: float) -> bool:
-        """Tell whether he counts as concurrent."""
-        return bool(self._open) or now - self.last_seen < SEEN_S
-
 
 @define(eq=False)
 class Viewers:

@@ -129,3 +129,13 @@ def test_who_was_removed_before_a_restart_is_removed_after_it() -> None:
     """The crowd begins with the ids that the store kept."""
     crowd = Crowd.of(["bad"])
     assert refused(crowd, OPEN_TO_ALL, "bad") == (403, "removed")
+
+
+def test_who_is_here_is_told_in_the_order_of_coming() -> None:
+    """For the owner's list; who left a minute ago is not in it."""
+    crowd = Crowd()
+    for number, name in enumerate(("a", "b", "c")):
+        enter(crowd, OPEN_TO_ALL, name, float(number))
+    enter(crowd, OPEN_TO_ALL, "a", 30.0)
+    assert [viewer.viewer_id for viewer in crowd.here(30.0)] == ["a", "b", "c"]
+    assert [viewer.viewer_id for viewer in crowd.here(SEEN_S + 2)] == ["a"]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.octets import tokens, values
-from wormkey.fields import HOP_BY_HOP, OriginView, ViewerFacts, for_gateway, for_viewer
+from wormkey.fields import HOP_BY_HOP, OriginView, ViewerFacts, for_gateway, for_viewer, is_shared
 from wormkey.frames import Fields, RequestHead, ResponseHead
 
 VIEWER = ViewerFacts(peer="192.0.2.7", scheme=b"https", authority=b"otter.example.com:8443")
@@ -193,3 +193,20 @@ def test_a_page_by_path_runs_in_a_sandbox_where_tunnels_have_hosts() -> None:
 def test_answers_without_content_have_no_length(status: int, kept: int) -> None:
     """1xx and 204 lose Content-Length, a 304 keeps the length it speaks of."""
     assert len(shown((b"Content-Length", b"5"), status=status)) == kept
+
+
+@pytest.mark.parametrize(
+    ("values", "shared"),
+    [
+        ([], False),
+        ([b"no-store"], False),
+        ([b"max-age=60"], False),
+        ([b"private, max-age=60"], False),
+        ([b"Public, max-age=60"], True),
+        ([b"max-age=1", b"S-MaxAge=60"], True),
+    ],
+)
+def test_an_answer_for_shared_caches_is_known(values: list[bytes], shared: bool) -> None:
+    """Such an answer must not give one viewer's cookie to others (RFC 9111 section 5.2.2)."""
+    fields = tuple((b"Cache-Control", value) for value in values)
+    assert is_shared(fields) is shared

@@ -84,3 +84,13 @@ def test_a_password_is_found_and_cut_out(
 ) -> None:
     """Every time it stands in the query; the rest of the target stays octet for octet."""
     assert shown_in(target, authorization) == shown
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_who_must_show_the_password_is_told_so(wrong: bool) -> None:
+    """401, with where he wanted to go, and whether what he showed was wrong."""
+    error = gate.PasswordWanted(SESSION, target=b"/x", by_path=True, wrong=wrong)
+    assert (error.status, error.code) == (401, "password_required")
+    assert (error.session, error.target, error.by_path) == (SESSION, b"/x", True)
+    assert error.wrong is wrong
+    assert ("not right" in str(error)) is wrong

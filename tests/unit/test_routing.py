@@ -20,6 +20,7 @@ from wormkey.routing import (
     public_url_of,
     resolve,
     route_cookie,
+    url_seen,
 )
 
 LOCAL = PublicUrl.parse("http://localhost:3002")
@@ -342,3 +343,20 @@ def test_the_url_that_is_written_is_the_url_that_routes(
 def test_a_viewers_scheme_follows_from_his_authority(authority: bytes, scheme: bytes) -> None:
     """Who uses the public URL came through what ends its TLS; all others came directly."""
     assert PUBLIC.scheme_of(authority) == scheme
+
+
+@pytest.mark.parametrize(
+    ("authority", "on_base", "seen"),
+    [
+        (b"tunnel.example", True, PublicUrl(b"https", b"tunnel.example", 443)),
+        (b"Tunnel.Example:8443", True, PublicUrl(b"https", b"tunnel.example", 8443)),
+        (b"demo.tunnel.example:8443", False, PublicUrl(b"https", b"tunnel.example", 8443)),
+        (b"demo", False, None),
+        (b"a b", True, None),
+    ],
+)
+def test_the_base_host_is_told_as_the_viewer_knows_it(
+    authority: bytes, on_base: bool, seen: PublicUrl | None
+) -> None:
+    """From the base host itself, or from a tunnel's host under it; odd ones are nobody's."""
+    assert url_seen(b"https", authority, on_base=on_base) == seen

@@ -231,3 +231,11 @@ def test_spelt_durations_read_back(seconds: int) -> None:
 def test_expiry_is_creation_plus_life() -> None:
     """Expiry is a wall clock time."""
     assert expiry_of(NOW, 3600) == NOW + HOUR
+
+
+def test_a_policy_is_told_with_whether_there_is_a_password() -> None:
+    """And never with the password, nor with what is stored of it."""
+    assert SESSION.policy_document()["passwordProtected"] is False
+    document = evolve(SESSION, gate_hash="scrypt$x").policy_document()
+    assert document["passwordProtected"] is True
+    assert "scrypt" not in str(document)

@@ -20,6 +20,7 @@ from wormkey.values import (
     parse_duration,
     parse_network,
     parse_size,
+    parse_switch,
     url_parser,
     within,
 )
@@ -242,3 +243,13 @@ def test_a_name_is_no_ip() -> None:
     assert is_ip("::1")
     assert not is_ip("127.0.0")
     assert not is_ip("localhost")
+
+
+@pytest.mark.parametrize(
+    ("texts", "value"), [(("true", "YES", "on", "1"), True), (("false", "No", "off", "0"), False)]
+)
+def test_a_switch_has_words_for_on_and_off(texts: tuple[str, ...], value: bool) -> None:
+    """In any case of letters; another word is refused."""
+    assert [parse_switch(text) for text in texts] == [value] * len(texts)
+    with pytest.raises(ConfigError, match="neither true nor false"):
+        parse_switch("maybe")

@@ -155,3 +155,17 @@ def test_a_kick_names_a_viewer(document: object) -> None:
         parse_kick(document)
     assert caught.value.status == 400
     assert parse_kick({"viewerId": "Ab_9-"}) == "Ab_9-"
+
+
+@pytest.mark.parametrize(
+    ("document", "names"),
+    [
+        ({}, ()),
+        ({"public": True, "colour": 1, "blockPaths": []}, ("public", "blockPaths")),
+        ({"password": "x"}, ("password",)),
+        ({"public": True, "password": None}, ("public", "password")),
+    ],
+)
+def test_a_change_tells_what_it_names(document: dict[str, object], names: tuple[str, ...]) -> None:
+    """For the audit trail: the rules by name, a password without its value."""
+    assert PolicyChange.from_json(document).names == names
