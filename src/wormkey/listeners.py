@@ -79,18 +79,25 @@ def bound_port(listeners: Sequence[trio.SocketListener]) -> int | None:
     return None
 
 
-def listener_url(listeners: Sequence[trio.SocketListener], scheme: str) -> str:
+def listener_url(
+    listeners: Sequence[trio.SocketListener], scheme: str, *, wildcard: str = "localhost"
+) -> str:
     """Return the URL that a program on this machine uses, such as ``http://127.0.0.1:3001``.
 
-    A wildcard address, or several, is written ``localhost``; a unix socket as ``unix:/path``.
+    A wildcard address is written as the host ``wildcard`` (IPv6 in brackets), several addresses
+    as ``localhost``; a unix socket as ``unix:/path``.
     """
     names = [listener.socket.getsockname() for listener in listeners]
     if listeners[0].socket.family == socket.AF_UNIX:
         return f"unix:{os.fsdecode(names[0])}"
     host, port = names[0][:2]
-    if len(names) > 1 or host in dict(_ANY).values():
+    if host in dict(_ANY).values():
+        host = wildcard
+    elif len(names) > 1:
         host = "localhost"
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+    elif ":" in host:
+        host = f"[{host}]"
+    return f"{scheme}://{host}:{port}"
 
 
 async def _resolve(host: str, address: Address) -> list[tuple[int, str]]:

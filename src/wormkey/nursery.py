@@ -304,7 +304,7 @@ async def _serve_viewers(
         accepting = trio.CancelScope()
         # The accept loop ends when the drain begins, before its handlers' nursery does.
         await process.start(_accept, accepting, viewers, parts.listening.gateway, handlers)
-        await _announce(running, parts.notifier)
+        await _announce(running, parts)
         node.started.set()
         task_status.started(running)
         await node.drain.wait()
@@ -337,19 +337,29 @@ async def _accept(
         )
 
 
-async def _announce(running: Running, notifier: Notifier) -> None:
-    node = running.node
+async def _announce(running: Running, parts: _Parts) -> None:
+    node = parts.node
     started = node.registry.trail.record(AuditEvent.DAEMON_STARTED, DAEMON, version=node.version)
     node.journal.behind(started)
     await node.journal.flush()  # so that it stands before what the daemon does
     token = await node.access.ensure_first()
     if token is not None:
         # Standard output, once: a log would keep the secret.
-        sys.stdout.write(f"wormkey login {running.control_url} --token {token}\n")
+        sys.stdout.write(f"wormkey login {_login_url(parts)} --token {token}\n")
         sys.stdout.flush()
     extra = {"control": running.control_url, "gateway": running.gateway_url}
     logger.info("ready", extra=extra)
-    notifier.ready(f"control={running.control_url} gateway={running.gateway_url}")
+    parts.notifier.ready(f"control={running.control_url} gateway={running.gateway_url}")
+
+
+def _login_url(parts: _Parts) -> str:
+    """Return the control plane's URL for a laptop, as far as this daemon can know it.
+
+    Whoever finds the gateway by its public name finds every interface by it.
+    """
+    name = parts.node.public.host.decode()
+    url = listener_url(parts.listening.control, "http", wildcard=name)
+    return "CONTROL_PLANE_URL" if url.startswith("unix:") else url
 
 
 async def _watch_signals(drain: Drain, scope: trio.CancelScope) -> None:

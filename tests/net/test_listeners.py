@@ -79,6 +79,16 @@ async def test_every_interface_has_both_families_on_one_port() -> None:
         if socket.has_ipv6 and len(listeners) == 2:
             assert await reaches(socket.AF_INET6, "::1", port)
         assert listener_url(listeners, "http") == f"http://localhost:{port}"
+        named = listener_url(listeners, "http", wildcard="tunnel.example")
+        assert named == f"http://tunnel.example:{port}"
+
+
+async def test_several_addresses_are_this_machine_by_name() -> None:
+    """``localhost`` is two addresses where there is IPv6, and no wildcard."""
+    async with listening(parse_address("localhost:0")) as listeners:
+        url = listener_url(listeners, "http", wildcard="tunnel.example")
+        names = ("localhost", "127.0.0.1", "[::1]")
+        assert url in [f"http://{name}:{bound_port(listeners)}" for name in names]
 
 
 async def test_a_host_is_bound_alone() -> None:
