@@ -29,14 +29,22 @@ def _open_door(settings: Settings) -> Iterator[str]:
         for name, address in (("control", settings.control), ("gateway", settings.gateway))
         if not address.loopback
     ]
-    if settings.access == "open" and public:
+    if settings.access != "open":
+        return
+    if public:
         where = " and ".join(public)
         yield f"with --access open, everyone who reaches {where} can create sessions"
+    elif _elsewhere(settings.public_url):
+        yield (
+            f"with --access open and --public-url {settings.public_url}, everyone who reaches "
+            f"--control {settings.control} through the web server in front can create sessions; "
+            "say --access token"
+        )
 
 
 def _urls(settings: Settings) -> Iterator[str]:
     url = settings.public_url
-    elsewhere = url is not None and not _local(urlsplit(url).hostname or "")
+    elsewhere = _elsewhere(url)
     if settings.routing == "path" and (elsewhere or not settings.gateway.loopback):
         yield (
             "with --routing path, the pages of all tunnels share one web origin: scripts of one "
@@ -48,6 +56,11 @@ def _urls(settings: Settings) -> Iterator[str]:
             f"with --public-url {url}, cookies, passwords and tokens cross the network in the "
             "clear; put a web server with TLS in front and write https"
         )
+
+
+def _elsewhere(url: str | None) -> bool:
+    """Tell whether a public URL names more than this machine."""
+    return url is not None and not _local(urlsplit(url).hostname or "")
 
 
 def _local(host: str) -> bool:

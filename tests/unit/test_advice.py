@@ -38,9 +38,16 @@ def test_a_sound_configuration_is_not_warned_of(settings: dict[str, Any]) -> Non
     [
         ({"gateway": ANY, "access": "open", "routing": "host"}, "with --access open, everyone"),
         ({"gateway": ANY}, "with --routing path, the pages of all tunnels share one web origin"),
-        ({"public_url": "https://t.example"}, "with --routing path, the pages of all tunnels"),
         (
-            {"public_url": "http://t.example", "routing": "host"},
+            {"public_url": "https://t.example", "access": "token"},
+            "with --routing path, the pages of all tunnels",
+        ),
+        (
+            {"public_url": "https://t.example", "routing": "host"},  # open, by its addresses
+            "with --access open and --public-url https://t.example, everyone who reaches",
+        ),
+        (
+            {"public_url": "http://t.example", "routing": "host", "access": "token"},
             "with --public-url http://t.example, cookies, passwords and tokens cross the network",
         ),
         (
