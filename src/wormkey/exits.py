@@ -39,8 +39,12 @@ class Failure(WormkeyError):
         self.exit_code = exit_code
 
 
-def failure_of(answer: ApiAnswer, control_plane: str) -> Failure:
-    """Return the failure that an answer other than the hoped-for one means."""
+def failure_of(answer: ApiAnswer, control_plane: str, *, of_session: bool = True) -> Failure:
+    """Return the failure that an answer other than the hoped-for one means.
+
+    ``of_session`` tells whether a session was asked about. If not, nothing can be over: who then
+    has never heard of the path is another server, such as the gateway.
+    """
     said = printable(answer.error[:500])
     match answer.status:
         case 400 | 409 | 422:
@@ -50,7 +54,7 @@ def failure_of(answer: ApiAnswer, control_plane: str) -> Failure:
             return Failure(
                 ExitCode.NOT_AUTHORISED, f"not authorised at {control_plane}{_after(said)}; {hint}"
             )
-        case 404 | 410:
+        case 404 | 410 if of_session:
             return Failure(ExitCode.SESSION_ENDED, f"the session is over{_after(said)}")
         case 429:
             wait_s = answer.retry_after_s

@@ -201,7 +201,7 @@ def _save(record: SessionRecord, files: LocalFiles, console: Console) -> None:
 async def _create(wish: SessionWish) -> SessionRecord:
     answer = await _ask_until_ready(wish)
     if not answer.ok:
-        raise failure_of(answer, wish.control_plane)
+        raise failure_of(answer, wish.control_plane, of_session=False)
     texts = {
         name: answer.text(name)
         for name in ("sessionId", "slug", "publicUrl", "ownerUrl", "sessionToken", "expiresAt")

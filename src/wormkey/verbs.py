@@ -115,7 +115,7 @@ async def login(files: LocalFiles, console: Console, control_plane: str, token: 
     if answer.status in (401, 403):
         raise Failure(ExitCode.NOT_AUTHORISED, f"{control_plane} does not accept this token")
     if not answer.ok:
-        raise failure_of(answer, control_plane)
+        raise failure_of(answer, control_plane, of_session=False)
     files.store_token(control_plane, token)
     name = printable(answer.text("name")[:100])
     console.say(

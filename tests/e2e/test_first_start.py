@@ -87,3 +87,17 @@ async def test_the_second_start_prints_nothing(tmp_path: Path) -> None:
             async with running(expose, tmp_path, **home) as client:
                 await client.wait_line(client.out, lambda line: line.startswith("{"))
             assert daemon.process.out == []
+
+
+@pytest.mark.parametrize("command", [("login",), ("expose", "9", "--control-plane")])
+async def test_the_gateways_url_is_not_the_control_planes(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
+    """The public URL is the one that everybody knows; the sentence says what is wrong with it."""
+    (tmp_path / "token").write_text("wk_" + "x" * 43)
+    with trio.fail_after(40):
+        async with running_daemon(tmp_path, "--access", "token") as daemon:
+            words = (*command, daemon.gateway_url, "--token-file", str(tmp_path / "token"))
+            code, out, err = await run((*CLIENT, *words), tmp_path)
+    assert (code, out) == (12, "")
+    assert f"what answers at {daemon.gateway_url} is no Wormkey control plane" in err

@@ -33,6 +33,14 @@ def test_statuses_and_codes(status: int, code: ExitCode) -> None:
     assert failure_of(ApiAnswer(status, ()), URL).exit_code is code
 
 
+@pytest.mark.parametrize("status", [404, 410])
+def test_nothing_is_over_where_no_session_was_asked_about(status: int) -> None:
+    """`wormkey login` with the gateway's URL: the place is wrong, and the sentence names it."""
+    failure = failure_of(ApiAnswer(status, ()), URL, of_session=False)
+    assert failure.exit_code is ExitCode.CONTROL_PLANE_UNREACHABLE
+    assert f"{URL} is no Wormkey control plane" in str(failure)
+
+
 @given(st.integers(100, 999), st.text())
 def test_no_sentence_of_a_server_breaks_the_line(status: int, said: str) -> None:
     """Whatever a server says, the failure is printable, and bounded."""
