@@ -99,18 +99,28 @@ def moment(time: datetime) -> str:
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def with_store(settings: Settings, ask: Callable[[Store], Awaitable[T]]) -> T:
+def with_store(
+    settings: Settings, ask: Callable[[Store], Awaitable[T]], *, make: bool = False
+) -> T:
     """Open the store, await what ``ask`` returns, close the store, return the answer.
+
+    ``make`` makes one where there is none. Who only looks has named another folder than the
+    daemon's then, and an empty answer would hide that.
 
     Raises:
         ConfigError: the settings keep nothing outside the running daemon.
-        StoreError: the store cannot be opened or read.
+        StoreError: the store cannot be opened or read, or there is none.
     """
     if settings.store == "memory":
         raise ConfigError("--store memory keeps nothing outside the running daemon")
     import trio
 
     from wormkey import nursery
+    from wormkey.statefolder import STORE_FILE
+
+    path = settings.state_dir / STORE_FILE
+    if not (make or path.is_file()):
+        raise StoreError(f"{path} does not exist; name the daemon's folder with --state-dir")
 
     async def run() -> T:
         async with nursery.open_store(settings) as store:

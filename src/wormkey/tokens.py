@@ -39,8 +39,18 @@ def token() -> None:
 @click.pass_context
 def token_add(context: click.Context, /, name: str, **flags: Any) -> int:  # noqa: ANN401
     """Create an access token and print it, this once."""
-    text = _with_access(settings_of(context, flags), lambda access: access.add(name))
+    from wormkey.statefolder import STORE_FILE  # noqa: PLC0415 - as in daemon.py
+
+    settings = settings_of(context, flags)
+    new = not (settings.state_dir / STORE_FILE).exists()
+    text = _with_access(settings, lambda access: access.add(name), make=True)
     click.echo(text)
+    if new:
+        click.echo(
+            f"wormkeyd: warning: {settings.state_dir} held no store and has a new one; a daemon "
+            "with another --state-dir does not know this token",
+            err=True,
+        )
     hint = "wormkey login CONTROL_PLANE_URL --token TOKEN"
     click.echo(f"keep it, it is not shown again; on the client's machine: {hint}", err=True)
     return 0
@@ -101,7 +111,9 @@ async def _revoke(access: Access, name: str, *, close: bool) -> dict[str, int]:
     return {"revoked": revoked, "closed": len(closed)}
 
 
-def _with_access(settings: Settings, ask: Callable[[Access], Awaitable[T]]) -> T:
+def _with_access(
+    settings: Settings, ask: Callable[[Access], Awaitable[T]], *, make: bool = False
+) -> T:
     """Await what ``ask`` does to the access tokens; the audit log, if there is one, tells of it."""
     from wormkey.access import Access  # noqa: PLC0415 - as in daemon.py
     from wormkey.auditlog import AuditLog  # noqa: PLC0415
@@ -119,4 +131,4 @@ def _with_access(settings: Settings, ask: Callable[[Access], Awaitable[T]]) -> T
         audit_log.close()
         return answer
 
-    return with_store(settings, with_trail)
+    return with_store(settings, with_trail, make=make)

@@ -290,8 +290,34 @@ def test_a_token_is_shown_once_listed_and_revoked(capsys: Captured) -> None:
 
 def test_a_token_that_is_not_there_cannot_be_revoked(capsys: Captured) -> None:
     """Exit 1, since nothing was ended."""
+    assert run(["token", "add", "somebody"]) == 0
+    capsys.readouterr()
     assert run(["token", "revoke", "nobody"]) == 1
     assert only_line(capsys) == "there is no access token named 'nobody'"
+
+
+@pytest.mark.parametrize("words", [["token", "list"], ["token", "revoke", "laptop"], ["audit"]])
+def test_a_folder_without_a_store_is_not_the_daemons(
+    words: list[str], tmp_path: Path, capsys: Captured
+) -> None:
+    """A slip in --state-dir is told, not answered with an empty list; nothing is made there."""
+    folder = tmp_path / "elsewhere"
+    assert run([*words, "--state-dir", str(folder)]) == 1
+    store = folder / "wormkeyd.sqlite3"
+    expected = f"{store} does not exist; name the daemon's folder with --state-dir"
+    assert only_line(capsys) == expected
+    assert not folder.exists()
+
+
+def test_a_token_in_a_new_store_comes_with_a_warning(tmp_path: Path, capsys: Captured) -> None:
+    """Before the first start it is meant; else the running daemon would never know the token."""
+    folder = tmp_path / "new"
+    expected = f"wormkeyd: warning: {folder} held no store and has a new one; "
+    for name, warned in (("first", True), ("second", False)):
+        assert run(["token", "add", name, "--state-dir", str(folder)]) == 0
+        out, err = capsys.readouterr()
+        assert out.startswith("wk_")
+        assert (expected in err) is warned
 
 
 @pytest.mark.parametrize("name", ["a b", ""])
