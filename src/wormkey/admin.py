@@ -1,6 +1,6 @@
 """The admin socket: what the operator's own commands ask the running daemon for.
 
-Owns the calls behind ``wormkeyd status`` and ``wormkeyd token revoke``. They are served at a unix
+Owns the calls behind ``wormkeyd status``, ``token add`` and ``token revoke``. They are served at a unix
 socket in the state folder, 0600, and nowhere else: the file's mode decides who may, so nothing here
 asks for a token, and nothing here may ever be reachable by TCP. Knows no server.
 """
@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from wormkey.access import principal_of
 from wormkey.audit import OPERATOR
-from wormkey.errors import AdmissionError, StoreError
+from wormkey.errors import AdmissionError, ConfigError, StoreError
 from wormkey.guard import Guard, not_routed, read_json, refused, store_failed
 from wormkey.node import Node
 
@@ -37,6 +37,18 @@ class Admin:
     async def status(self, _request: Request) -> Response:
         """Tell how the daemon is."""
         return JSONResponse(self.facts())
+
+    async def add(self, request: Request) -> Response:
+        """Make an access token and tell its text, this once."""
+        document = await read_json(request)
+        name = document.get("name") if isinstance(document, dict) else None
+        if not isinstance(name, str):
+            raise AdmissionError(400, "bad_request", "name must be text")
+        try:
+            token = await self.node.access.add(name)
+        except ConfigError as error:
+            raise AdmissionError(400, "bad_request", str(error)) from None
+        return JSONResponse({"token": token})
 
     async def revoke(self, request: Request) -> Response:
         """End an access token, and the sessions that it created if that is asked for."""
@@ -59,6 +71,7 @@ def make_admin_app(node: Node, facts: Callable[[], dict[str, object]]) -> Starle
     app = Starlette(
         routes=[
             Route("/status", admin.status),
+            Route("/tokens/add", admin.add, methods=["POST"]),
             Route("/tokens/revoke", admin.revoke, methods=["POST"]),
         ],
         middleware=[Middleware(Guard, node=node)],

@@ -135,7 +135,7 @@ def ask_running(
     """Return what the running daemon of the state folder answers; None if none runs.
 
     Raises:
-        ConfigError: the settings leave no way to it.
+        ConfigError: the settings leave no way to it, or it cannot take what was asked.
         StoreError: it could not do it.
         OSError: it may not be asked, or does not answer as it should.
     """
@@ -148,6 +148,8 @@ def ask_running(
     answer = trio.run(ask_daemon, settings.state_dir, method, path, body)
     if answer is None:
         return None
+    if answer.status == 400:
+        raise ConfigError(answer.error or "the daemon refused it")
     if not answer.ok or not isinstance(answer.json, dict):
         raise StoreError(answer.error or f"the daemon answered {answer.status}")
     return answer.json

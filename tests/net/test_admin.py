@@ -70,7 +70,8 @@ async def test_nothing_of_it_is_reached_by_tcp() -> None:
     async with daemon() as (world, _):
         assert (await world.call("GET", "/status"))[0] == 404
         body = {"name": "a", "close": True}
-        assert (await world.call("POST", "/tokens/revoke", body=body))[0] == 404
+        for path in ("/tokens/add", "/tokens/revoke"):
+            assert (await world.call("POST", path, body=body))[0] == 404
         assert (await world.exchange(b"/status", authority=world.base)).status == 404
 
 
@@ -86,6 +87,22 @@ async def test_a_daemon_without_a_state_folder_has_no_socket() -> None:
     """--store memory leaves nothing behind."""
     async with open_world(client=False) as world:
         assert not (world.node.settings.state_dir / ADMIN_SOCKET).exists()
+
+
+async def test_a_token_is_made_once_and_traced() -> None:
+    """Its text is told this once and works; a name that is in use or odd is refused."""
+    async with daemon(client=False) as (world, state_dir):
+        answer = await ask_daemon(state_dir, "POST", "/tokens/add", {"name": "laptop"})
+        assert answer is not None
+        assert answer.status == 200
+        assert await world.node.access.check(answer.text("token").encode()) == "laptop"
+        (trace, *_) = await world.node.access.store.read_audit(1)
+        assert (trace.event.value, trace.actor) == ("token.created", "operator")
+        for name in ("laptop", "a b", 7, None):
+            answer = await ask_daemon(state_dir, "POST", "/tokens/add", {"name": name})
+            assert answer is not None
+            assert (answer.status, answer.code) == (400, "bad_request")
+        assert len(await world.node.access.store.list_access_tokens()) == 1
 
 
 async def test_revoking_with_close_ends_the_tunnels_of_that_token_at_once() -> None:
