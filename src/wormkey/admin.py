@@ -1,8 +1,8 @@
 """The admin socket: what the operator's own commands ask the running daemon for.
 
-Owns the calls behind ``wormkeyd status``, ``token add`` and ``token revoke``. They are served at a unix
-socket in the state folder, 0600, and nowhere else: the file's mode decides who may, so nothing here
-asks for a token, and nothing here may ever be reachable by TCP. Knows no server.
+Owns the calls behind ``wormkeyd status``, ``token add`` and ``token revoke``. They are served at a
+unix socket in the state folder, 0600, and nowhere else: the file's mode decides who may, so nothing
+here asks for a token, and nothing here may ever be reachable by TCP. Knows no server.
 """
 
 from __future__ import annotations

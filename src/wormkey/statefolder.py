@@ -32,7 +32,7 @@ _PID_DIGITS: Final = 20
 def read_signing_key(folder: Path) -> SigningKey:
     """Return the folder's key, made (0600) where there is none.
 
-    Whoever has lost it makes every browser a new one: nothing else hangs on it.
+    Without it every browser is a new one: owners are no longer known, and need a new link.
 
     Raises:
         StoreError: the file cannot be read or written, or holds no key.

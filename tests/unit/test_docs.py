@@ -13,7 +13,7 @@ import attrs
 import click
 import pytest
 
-from wormkey import cli, openapi
+from wormkey import cli, openapi, statefolder
 from wormkey.apicodes import API_ERRORS, TUNNEL_CODES
 from wormkey.codes import ERRORS
 from wormkey.config import OPTIONS, Settings
@@ -92,6 +92,17 @@ def test_the_option_table_is_that_of_the_code() -> None:
         for option in OPTIONS
     ]
     assert [[bare(cell) for cell in row] for row in rows("operations.md", "options")] == expected
+
+
+def test_every_file_of_the_state_folder_is_explained() -> None:
+    """docs/operations.md names what an operator finds there, and nothing else."""
+    files = {
+        value
+        for name, value in vars(statefolder).items()
+        if name.endswith(("_FILE", "_SOCKET")) and isinstance(value, str)
+    }
+    shown = [bare(row[0]) for row in rows("operations.md", "state folder")]
+    assert sorted(shown) == sorted([*files, "wormkeyd.sqlite3-wal, -shm"])
 
 
 @pytest.mark.parametrize(
