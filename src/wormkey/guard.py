@@ -243,15 +243,21 @@ class Guard:
             await self.app(scope, _replay(content, receive), send)
 
     def _strict(self, scope: Scope) -> Iterable[tuple[bytes, bytes]]:
-        """Return Strict-Transport-Security where a trusted proxy says that https was spoken."""
-        peer: str = scope["client"][0] if scope.get("client") else ""
-        if not is_trusted(peer, self.node.settings.trusted_proxies):
+        """Return Strict-Transport-Security where this request came by https, as far as is known.
+
+        As at the gateway: a trusted proxy tells, and from others the public URL's scheme counts
+        for its host and the names under it.
+        """
+        public = self.node.public
+        if public.scheme != b"https":
             return ()
+        peer: str = scope["client"][0] if scope.get("client") else ""
+        trusted = is_trusted(peer, self.node.settings.trusted_proxies)
         received: Fields = tuple((bytes(name), bytes(value)) for name, value in scope["headers"])
         host = dict(received).get(b"host", b"")
-        facts = ViewerFacts(peer=peer, scheme=b"http", authority=host, trusted=True)
+        scheme = b"http" if trusted else public.scheme_of(host)
+        facts = ViewerFacts(peer=peer, scheme=scheme, authority=host, trusted=trusted)
         said = behind_proxy(received, facts)
-        public = self.node.public
         return strict_transport((public.scheme, public.port), said.scheme, said.authority)
 
 

@@ -10,6 +10,7 @@ import pytest
 from tests.support.messages import response
 from tests.support.origin import answering
 from tests.support.plane import BODY, Plane, open_plane
+from tests.support.viewer import open_viewer
 from tests.support.world import World, open_world
 from wormkey.hardening import OWN_ANSWER
 
@@ -72,7 +73,7 @@ async def test_answers_that_the_server_gives_without_asking_the_app(
 
 
 async def test_strict_transport_of_the_control_plane(tmp_path: Path) -> None:
-    """Only where a trusted proxy says that https was spoken, and the public URL is https."""
+    """As a trusted proxy says; who is not trusted cannot say so for another name."""
     for trusted, told, expected in (
         (LOOPBACK, BY_HTTPS, YEAR),
         (LOOPBACK, ((b"X-Forwarded-Proto", b"http"),), None),
@@ -85,6 +86,26 @@ async def test_strict_transport_of_the_control_plane(tmp_path: Path) -> None:
                 answer = await plane.answer("GET", target, fields=fields)
                 assert answer.head.get(STRICT) == expected, (trusted, told)
             assert (await answer_at_localhost(plane)).get(STRICT) is None
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        (b"control.tunnels.example", YEAR),
+        (b"tunnels.example:443", YEAR),
+        (b"tunnels.example:3001", None),  # another port, which speaks plain http
+        (b"control.example", None),
+        (b"localhost", None),
+    ],
+)
+async def test_strict_transport_behind_a_proxy_that_is_not_named(
+    host: bytes, expected: bytes | None, tmp_path: Path
+) -> None:
+    """Where nobody tells, the public URL does, for its own names: as at the gateway."""
+    async with open_plane(tmp_path) as plane:
+        viewer = await open_viewer("127.0.0.1", plane.port, host)
+        assert (await viewer.exchange(b"/health")).head.get(STRICT) == expected
+        await viewer.aclose()
 
 
 async def answer_at_localhost(plane: Plane) -> Head:
