@@ -80,7 +80,7 @@ async def close_sessions(
 
     Cancellation: what was closed stays closed.
     """
-    records = _choose(files, slug)
+    records = _choose(files, slug, "its owner URL, in a browser, closes one of another machine")
     if slug is None and not every and len(records) > 1:
         names = ", ".join(record.slug for record in records)
         raise Failure(ExitCode.USAGE, f"which one? {names}; name it or say --all")
@@ -136,11 +136,12 @@ def logout(files: LocalFiles, console: Console, control_plane: str | None) -> Ex
     return ExitCode.DONE
 
 
-def _choose(files: LocalFiles, slug: str | None) -> list[SessionRecord]:
+def _choose(files: LocalFiles, slug: str | None, hint: str = "") -> list[SessionRecord]:
     files.prune_sessions(datetime.now(UTC))
     records = [record for record in files.read_sessions() if slug in (None, record.slug)]
     if slug is not None and not records:
-        raise Failure(ExitCode.SESSION_ENDED, f"no session {slug!r} here; `wormkey list` shows all")
+        sentence = f"no session {slug!r} here; `wormkey list` shows all"
+        raise Failure(ExitCode.SESSION_ENDED, f"{sentence}; {hint}" if hint else sentence)
     return records
 
 

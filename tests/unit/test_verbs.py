@@ -66,6 +66,16 @@ def test_a_server_that_is_away_loses_no_record(origin: str) -> None:
     assert [record.slug for record in LocalFiles.of_user().read_sessions()] == ["demo"]
 
 
+def test_close_says_what_ends_a_session_of_another_machine(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """This one has no token of it; whoever holds the owner URL needs none."""
+    assert cli.run(["close", "shop"]) == 14
+    assert "its owner URL, in a browser, closes one of another machine" in capfd.readouterr().err
+    assert cli.run(["status", "shop"]) == 14
+    assert "owner URL" not in capfd.readouterr().err
+
+
 def test_close_does_not_guess(control: FakeControl, capfd: pytest.CaptureFixture[str]) -> None:
     """With two sessions the user says which one, or all."""
     leave_a_crashed_session(control, "5173")
