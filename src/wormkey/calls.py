@@ -84,13 +84,13 @@ class Api:
         door.admit_creation(self.node, caller)
         made = await self.node.registry.create(wish, Actor(caller.principal, caller.address))
         session = made.session
-        base = f"{self.node.public}/.wormkey"
+        script = f"{self.node.public}/.wormkey/overlay.js?slug={session.slug}"
         document: dict[str, object] = {
             "sessionId": session.session_id,
             "slug": session.slug,
             "publicUrl": self._public_url(session),
-            "ownerUrl": f"{base}/owner?slug={session.slug}&token={made.owner_token}",
-            "overlayScriptUrl": f"{base}/overlay.js?slug={session.slug}",
+            "ownerUrl": self._owner_url(session, made.owner_token),
+            "overlayScriptUrl": script,
             "edgeUrl": self.node.edge_url,
             "sessionToken": made.session_token,
             "expiresAt": _rfc3339(session.expires_at),
@@ -148,6 +148,12 @@ class Api:
         session = await self.node.changes.kick(session, [viewer_id], owner)
         return JSONResponse({"ok": True, "kickedViewerIds": list(session.kicked)})
 
+    async def new_owner_link(self, request: Request) -> Response:
+        """Make a link that makes one more browser the owner's, for who holds the owner token."""
+        session, owner = self._owned(request)
+        code = await self.node.changes.new_link(session, owner)
+        return JSONResponse({"ok": True, "ownerUrl": self._owner_url(session, code)})
+
     def _check_draining(self) -> None:
         if self.node.drain.draining:
             raise AdmissionError(
@@ -175,6 +181,9 @@ class Api:
 
     def _public_url(self, session: Session) -> str:
         return public_url_of(session.slug, self.node.public, self.node.settings.routing)
+
+    def _owner_url(self, session: Session, token: str) -> str:
+        return f"{self.node.public}/.wormkey/owner?slug={session.slug}&token={token}"
 
     def _public_part(self, session: Session) -> dict[str, object]:
         """Return what anyone may know of a session."""

@@ -181,6 +181,7 @@ def make_app(node: Node) -> Starlette:
             Route("/sessions/by-slug/{slug}/policy", api.change_policy, methods=["POST"]),
             Route("/sessions/by-slug/{slug}/kick", api.kick, methods=["POST"]),
             Route("/sessions/by-slug/{slug}/close", api.close_by_slug, methods=["POST"]),
+            Route("/sessions/by-slug/{slug}/owner-link", api.new_owner_link, methods=["POST"]),
             Route("/sessions/{session_id}", api.read),
             Route("/sessions/{session_id}", api.close, methods=["DELETE"]),
         ],

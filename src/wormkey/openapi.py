@@ -205,6 +205,15 @@ CALLS: Final = (
         answer="Done",
         errors=(*_BY_TOKEN, "store_failed"),
     ),
+    Call(
+        method="POST",
+        path="/sessions/by-slug/{slug}/owner-link",
+        name="makeOwnerLink",
+        summary="Make a link that one more browser may claim; an earlier unused one ends",
+        who="owner token",
+        answer="OwnerLink",
+        errors=_CHANGES,
+    ),
 )
 
 _PARAMETERS: Final[Mapping[str, Schema]] = {"session_id": SESSION_ID, "slug": SLUG}

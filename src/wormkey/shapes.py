@@ -302,6 +302,9 @@ def schemas(max_age_s: float) -> dict[str, Schema]:
         "Kicked": _object(
             {"ok": _OK, "kickedViewerIds": {"type": "array", "items": {"type": "string"}}}
         ),
+        "OwnerLink": _object(
+            {"ok": _OK, "ownerUrl": _URL | {"description": "serves once; shown this once"}}
+        ),
         "Done": _object({"ok": _OK}),
         "Error": _object(
             {

@@ -124,6 +124,21 @@ async def test_a_new_link_makes_one_more_owner_once() -> None:
         assert (await owner.read("me"))[1] == {"owner": True}
 
 
+async def test_a_link_that_somebody_else_opened_first_is_made_anew_by_its_token() -> None:
+    """The control plane's call needs no browser; the new link serves once."""
+    async with open_world() as world:
+        assert (await Browser(world).claim()).status == 303
+        owner = Browser(world)
+        assert (await owner.claim()).error == b"already_claimed"
+        token = world.session["ownerUrl"].rpartition("=")[2]
+        path = f"/sessions/by-slug/{world.slug}/owner-link"
+        status, made = await world.call("POST", path, token=token)
+        assert status == 200
+        assert (await owner.claim(made["ownerUrl"])).status == 303
+        assert (await owner.read("me"))[1] == {"owner": True}
+        assert (await Browser(world).claim(made["ownerUrl"])).status == 401
+
+
 @pytest.mark.parametrize(
     "field",
     [

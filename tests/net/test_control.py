@@ -229,3 +229,20 @@ async def test_the_owner_removes_a_viewer(plane: Plane) -> None:
         body = {"viewerId": viewers[-1]}
         answer = await plane.call("POST", target, token=owner_token, body=body)
         assert answer == (200, {"ok": True, "kickedViewerIds": viewers})
+
+
+async def test_the_owner_token_gets_another_link(plane: Plane) -> None:
+    """It holds a code of its own, which is no token; the client's token gets none, nor the dead."""
+    made = await plane.create()
+    target = f"/sessions/by-slug/{made['slug']}/owner-link"
+    owner_token = made["ownerUrl"].rpartition("=")[2]
+    for wrong in (None, made["sessionToken"], owner_token[:-1]):
+        assert (await plane.answer("POST", target, token=wrong)).status == 401
+    status, told = await plane.call("POST", target, token=owner_token)
+    assert (status, set(told)) == (200, {"ok", "ownerUrl"})
+    link, _, code = told["ownerUrl"].rpartition("=")
+    assert link == made["ownerUrl"].rpartition("=")[0]
+    assert (await plane.answer("POST", target, token=code)).status == 401
+    await plane.call("POST", target.replace("owner-link", "close"), token=owner_token)
+    status, error = await plane.call("POST", target, token=owner_token)
+    assert (status, error["code"]) == (410, "session_closed")
