@@ -12,7 +12,7 @@ import secrets
 import trio
 from attrs import evolve, frozen
 
-from wormkey import fields, forwarded, gate, owners, policy, throttle, viewers
+from wormkey import fields, forwarded, gate, isolation, owners, policy, throttle, viewers
 from wormkey.agents import agent_name
 from wormkey.cookies import values_of
 from wormkey.errors import AdmissionError
@@ -76,13 +76,18 @@ async def admit_viewer(
     Cancellation: nothing is counted as wrong.
     """
     address = caller.viewer_address(node, head)
-    if (
-        route.by in ("cookie", "referer") and node.routes.find(route.slug) is None
-    ):  # of a session long gone
-        raise AdmissionError(404, "not_found", "There is nothing here.")  # the path names nobody
+    if route.by in ("cookie", "referer"):  # the path names nobody
+        if node.routes.find(route.slug) is None:  # a session long gone
+            raise AdmissionError(404, "not_found", "There is nothing here.")
+        if isolation.asks_for_worker(head.fields):
+            sentence = "By path, a service worker's script must lie under /s/SLUG/."
+            raise AdmissionError(404, "not_found", sentence)
     entry = find_live(node, route.slug, address)
     request = _Request(node, head, route, entry.session, address, scheme)
     shown = await request.read_credentials()
+    if not _has_same_credentials(entry.session, request.session):  # changed while a hash was made
+        facts = evolve(shown.facts, authenticated=False, knows_password=False)
+        shown = evolve(shown, facts=facts)
     verdict = policy.admit(entry.session, shown.facts)
     match verdict:
         case policy.Challenge():
@@ -228,7 +233,7 @@ class _Request:
         agent = agent_name((fields.get(self.head.fields, b"user-agent") or [b""])[0])
         ids = ViewerIds(by_cookie, by_address, self.address, agent)
         viewer = entry.crowd.enter(
-            self.session.policy, ids, trio.current_time(), owner=shown.facts.owner
+            entry.session.policy, ids, trio.current_time(), owner=shown.facts.owner
         )
         cookies = shown.cookies
         if name is None:
@@ -244,6 +249,10 @@ class _Request:
             cookies=cookies,
             location=shown.location,
         )
+
+
+def _has_same_credentials(one: Session, other: Session) -> bool:
+    return (one.password_hash, one.gate_hash) == (other.password_hash, other.gate_hash)
 
 
 def _content_length(head: RequestHead) -> int | None:

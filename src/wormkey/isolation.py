@@ -8,7 +8,10 @@ reasons.
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from wormkey.frames import Fields
 
 # A page on the base host shares its origin with every other tunnel: these reach beyond one page.
 _ORIGIN_WIDE: Final = frozenset(
@@ -28,6 +31,14 @@ SANDBOX: Final = (
     b"Content-Security-Policy",
     b"sandbox allow-downloads allow-forms allow-modals allow-popups allow-scripts",
 )
+
+
+def asks_for_worker(fields: Fields) -> bool:
+    """Tell whether a browser wants a script to install as a service worker (its §4.2 field).
+
+    Where the script lies is what it may rule over: from /sw.js that is every tunnel by path.
+    """
+    return any(name.lower() == b"service-worker" for name, _ in fields)
 
 
 def is_origin_wide(name: bytes, value: bytes, prefix: bytes) -> bool:

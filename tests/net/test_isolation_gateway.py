@@ -74,6 +74,22 @@ async def test_a_link_of_a_page_stays_with_its_tunnel() -> None:
         assert await second.fetch(b"/asset.js", no_cors) == b"second"
 
 
+async def test_no_worker_by_path_rules_over_other_tunnels() -> None:
+    """From /sw.js it would rule over the whole base host; under its own path, and by host, not."""
+    async with open_world(saying(b"worker")) as world:
+        browser = Browser(world)
+        root = b"/s/%b/" % world.slug.encode()
+        await browser.exchange(root, fields=(NAVIGATE,))
+        worker = (b"Service-Worker", b"script")
+        referer = (b"Referer", b"http://" + world.base + root)
+        for fields in ((worker,), (worker, referer)):
+            answer = await browser.exchange(b"/sw.js", fields=fields)
+            assert (answer.status, answer.error) == (404, b"not_found")
+        assert (await browser.exchange(b"/sw.js", fields=(referer,))).data == b"worker"
+        assert (await browser.exchange(root + b"sw.js", fields=(worker,))).data == b"worker"
+        assert (await world.exchange(b"/sw.js", fields=(worker,))).data == b"worker"
+
+
 @pytest.mark.parametrize("routing", ["path", "host"])
 async def test_no_page_by_path_speaks_for_the_base_host(routing: str) -> None:
     """Nor does it get its origin where tunnels have hosts of their own."""

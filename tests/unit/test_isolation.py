@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wormkey.isolation import is_origin_wide
+from wormkey.isolation import asks_for_worker, is_origin_wide
 
 
 @pytest.mark.parametrize("value", [b"/s/otter/", b"/s/otter/app/", b" /s/otter/a.b/c"])
@@ -36,3 +36,9 @@ def test_what_speaks_for_the_origin_is_wide(name: bytes) -> None:
     """Whatever it says."""
     assert is_origin_wide(name, b"/s/otter/", b"/s/otter")
     assert not is_origin_wide(b"content-type", b"text/html", b"/s/otter")
+
+
+def test_a_worker_is_known_by_its_field() -> None:
+    """Whatever it says; a script that a page loads has none."""
+    assert asks_for_worker(((b"service-WORKER", b"script"),))
+    assert not asks_for_worker(((b"Service-Worker-Navigation-Preload", b"true"),))
