@@ -19,7 +19,7 @@ from wormkey.throttle import Throttle
 from wormkey.viewers import MAX_KNOWN, Viewer, ViewerIds, Viewers
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
     from wormkey.rules import Policy
 
@@ -53,31 +53,35 @@ class Crowd:
             raise AdmissionError(403, "removed", "The owner has ended your visit.")
         if rules.max_streams and self.open_streams >= rules.max_streams:
             raise _busy("too_many_streams", "The tunnel carries as many exchanges as it may.", 1)
-        if not owner:
-            self._keep_rates(rules, ids, now)
-        viewer = self._viewers.arrive(ids, 0 if owner else rules.max_concurrent_viewers, now)
+        rates = () if owner else self._rates(rules, ids, now)
+        viewer = self._viewers.arrive(ids, rules.max_concurrent_viewers, now, owner=owner)
         if viewer is None:
             sentence = "As many viewers as the owner admits are here already."
             raise _busy("too_many_viewers", sentence, _RETRY_S)
         limit = rules.max_streams_per_viewer
         if limit and viewer.open_streams >= limit:
             raise _busy("too_many_streams", "You have as many requests open as you may.", 1)
+        for rate, key in rates:
+            rate.count(key, now)
         return viewer
 
-    def _keep_rates(self, rules: Policy, ids: ViewerIds, now: float) -> None:
+    def _rates(self, rules: Policy, ids: ViewerIds, now: float) -> Sequence[tuple[Throttle, str]]:
+        """Return the rates that a request counts for, if it is let in; none of them refuses it."""
         self._viewer_rate = _rate(self._viewer_rate, rules.viewer_rate)
         self._tunnel_rate = _rate(self._tunnel_rate, rules.tunnel_rate)
-        rates = (
-            (self._viewer_rate, ids.by_cookie or ids.by_address),
-            (self._tunnel_rate, _EVERYBODY),
-        )
-        wait_s = max(rate.wait_s(key, now) if rate else 0.0 for rate, key in rates)
+        rates = [
+            (rate, key)
+            for rate, key in (
+                (self._viewer_rate, ids.by_cookie or ids.by_address),
+                (self._tunnel_rate, _EVERYBODY),
+            )
+            if rate is not None
+        ]
+        wait_s = max((rate.wait_s(key, now) for rate, key in rates), default=0.0)
         if wait_s:
             sentence = "More requests come than the owner admits."
             raise _busy("too_many_requests", sentence, math.ceil(wait_s))
-        for rate, key in rates:
-            if rate is not None:
-                rate.count(key, now)
+        return rates
 
     @property
     def open_streams(self) -> int:

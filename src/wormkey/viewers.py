@@ -73,6 +73,7 @@ class Viewer:
     agent: str = ""
     number: int = 0  # his place in the row of those who came
     requests: int = 0
+    owner: bool = False  # he takes no viewer's place
     _issued: deque[str] = field(factory=lambda: deque(maxlen=MAX_ISSUED))
     _open: set[Callable[[], None]] = field(factory=set)
 
@@ -118,17 +119,20 @@ class Viewers:
         """Tell whether the owner removed who comes under these ids."""
         return (ids.by_cookie or ids.by_address) in self.removed
 
-    def arrive(self, ids: ViewerIds, limit: int, now: float) -> Viewer | None:
+    def arrive(
+        self, ids: ViewerIds, limit: int, now: float, *, owner: bool = False
+    ) -> Viewer | None:
         """Return who makes a request now, counted; None if he would be one too many.
 
-        ``limit`` is how many may be here at a time, 0 for any number. Whoever is here already
-        stays welcome, however the limit changed meanwhile.
+        ``limit`` is how many may be here at a time beside owners, 0 for any number. Whoever is
+        here already stays welcome, however the limit changed meanwhile.
         """
         self._sweep(now)
         viewer = self._find(ids)
+        takes_place = not owner and (viewer is None or viewer.owner)
+        if limit and takes_place and self._is_full(limit):
+            return None
         if viewer is None:
-            if limit and len(self._known) >= limit:
-                return None
             self._came += 1
             viewer = Viewer(
                 viewer_id=ids.by_cookie or ids.by_address,
@@ -142,11 +146,17 @@ class Viewers:
             self._known[viewer.viewer_id] = viewer
             while len(self._known) > self.max_known:
                 self._known.popitem(last=False)
+        viewer.owner = owner
         viewer.requests += 1
         viewer.last_seen = now
         viewer.address_id, viewer.address = ids.by_address, ids.address
         self._known.move_to_end(viewer.viewer_id)
         return viewer
+
+    def _is_full(self, limit: int) -> bool:
+        if len(self._known) < limit:
+            return False
+        return sum(not viewer.owner for viewer in self._known.values()) >= limit
 
     def _find(self, ids: ViewerIds) -> Viewer | None:
         known = self._known.get(ids.by_cookie or ids.by_address)

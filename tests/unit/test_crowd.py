@@ -52,6 +52,30 @@ def test_twenty_viewers_are_the_default() -> None:
     assert enter(crowd, OPEN_TO_ALL, "late", SEEN_S)
 
 
+def test_the_owner_takes_no_viewers_place() -> None:
+    """Whoever comes first; and one who is no owner any more counts again."""
+    crowd, rules = Crowd(), Policy(max_concurrent_viewers=1)
+    enter(crowd, rules, "owner", owner=True)
+    enter(crowd, rules, "other owner", owner=True)
+    assert enter(crowd, rules, "a")
+    assert refused(crowd, rules, "late") == (429, "too_many_viewers")
+    assert enter(crowd, rules, "owner", owner=True)
+    assert refused(crowd, rules, "owner") == (429, "too_many_viewers")
+    assert enter(crowd, rules, "owner", SEEN_S)
+    assert refused(crowd, rules, "late", SEEN_S) == (429, "too_many_viewers")
+
+
+def test_who_finds_no_place_uses_up_nobodys_rate() -> None:
+    """Strangers at the door do not shut out who is in."""
+    crowd, rules = Crowd(), Policy(max_concurrent_viewers=1, tunnel_rate=1)
+    enter(crowd, rules, "a")
+    for _ in range(100):
+        assert refused(crowd, rules, "late") == (429, "too_many_viewers")
+    for _ in range(round(BURST_S) - 1):
+        assert enter(crowd, rules, "a")
+    assert refused(crowd, rules, "a") == (429, "too_many_requests")
+
+
 def test_a_removed_viewer_is_refused_and_cut() -> None:
     """Others are not; the owner who removed himself by mistake still gets in."""
     crowd = Crowd()
