@@ -18,6 +18,7 @@ from wormkey.guard import read_json
 from wormkey.node import Node
 from wormkey.routing import public_url_of
 from wormkey.session import Session, SessionState
+from wormkey.usage import Usage
 from wormkey.wishes import NewSession, PolicyChange, parse_kick
 
 if TYPE_CHECKING:
@@ -82,8 +83,12 @@ class Api:
             await read_json(request), max_age_s=self.node.settings.max_session_age_s
         )
         door.admit_creation(self.node, caller)
-        made = await self.node.registry.create(wish, Actor(caller.principal, caller.address))
+        actor = Actor(caller.principal, caller.address)
+        made = await self.node.registry.create(wish, actor)
         session = made.session
+        if not await door.is_still_admitted(self.node, request, caller):
+            await self.node.registry.close(session, actor)
+            raise door.no_access()
         script = f"{self.node.public}/.wormkey/overlay.js?slug={session.slug}"
         document: dict[str, object] = {
             "sessionId": session.session_id,
@@ -103,6 +108,7 @@ class Api:
     async def read(self, request: Request) -> Response:
         """Describe a session to who has one of its tokens."""
         session, _ = self._session(request)
+        entry = self.node.routes.find_id(session.session_id)
         return JSONResponse(
             self._public_part(session)
             | {
@@ -111,6 +117,7 @@ class Api:
                 "username": session.username,
                 "policy": session.policy_document(),
                 "closedAt": None if session.closed_at is None else _rfc3339(session.closed_at),
+                "usage": _usage(Usage() if entry is None else entry.meter.snapshot()),
             }
         )
 
@@ -204,3 +211,13 @@ class Api:
 
 def _rfc3339(time: datetime) -> str:
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _usage(usage: Usage) -> dict[str, object]:
+    seen = usage.last_seen_at
+    return {
+        "requests": usage.requests,
+        "receivedBytes": usage.received_bytes,
+        "sentBytes": usage.sent_bytes,
+        "lastSeenAt": None if seen is None else _rfc3339(seen),
+    }

@@ -76,12 +76,7 @@ async def admit_caller(node: Node, request: Request) -> Caller:
         if name is None:
             if bearer is not None:
                 _count_failure(node, address, "access")
-            raise AdmissionError(
-                401,
-                "access_token_required",
-                "an access token is needed to create sessions; run wormkey login",
-                fields=((b"WWW-Authenticate", b"Bearer"),),
-            )
+            raise no_access()
         return Caller(principal=principal_of(name), address=address)
     # Open mode trusts whoever can connect. A browser connects for any page it shows, also
     # after DNS rebinding, and then names that page's origin (Fetch §3.1); programs do not.
@@ -89,6 +84,26 @@ async def admit_caller(node: Node, request: Request) -> Caller:
     if origin is not None and origin not in node.settings.cors_origins:
         raise AdmissionError(403, "origin_not_allowed", "this web origin may not create sessions")
     return Caller(principal=f"address:{address}", address=address, free=address == LOOPBACK)
+
+
+def no_access() -> AdmissionError:
+    """Return the 401 that asks for an access token."""
+    return AdmissionError(
+        401,
+        "access_token_required",
+        "an access token is needed to create sessions; run wormkey login",
+        fields=((b"WWW-Authenticate", b"Bearer"),),
+    )
+
+
+async def is_still_admitted(node: Node, request: Request, caller: Caller) -> bool:
+    """Tell whether the token that ``caller`` came by has not been revoked since.
+
+    To be asked once his session is in the routes: who revokes a token and closes its sessions has
+    then either seen this one, or done it early enough to be seen here.
+    """
+    name = caller.token_name
+    return name is None or await node.access.check(bearer_of(request.headers)) == name
 
 
 def admit_creation(node: Node, caller: Caller) -> None:

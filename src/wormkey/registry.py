@@ -89,9 +89,11 @@ class Registry:
         for session in await self.store.load_sessions():
             if session.state(now) is SessionState.LIVE:
                 entry = self.routes.add(session)
-                entry.meter = Meter.resume(usage.get(session.session_id, Usage()))
             elif session.ended_at > oldest:
-                self.routes.add_ended(session)
+                entry = self.routes.add_ended(session)
+            else:
+                continue
+            entry.meter = Meter.resume(usage.get(session.session_id, Usage()))
         return len(self.routes)
 
     async def create(self, wish: NewSession, by: Actor) -> Created:

@@ -157,6 +157,16 @@ _POLICY: Final = _object(
 )
 
 
+_SUM: Final[Schema] = {"type": "integer", "minimum": 0}
+_USAGE: Final = _object(
+    {
+        "requests": _SUM,
+        "receivedBytes": _SUM | {"description": "content from viewers"},
+        "sentBytes": _SUM | {"description": "content to viewers"},
+        "lastSeenAt": _or_null(_TIME) | {"description": "null: no viewer has come"},
+    },
+    description="what the session has carried in its whole life",
+)
 _PUBLIC_MEMBERS: Final[dict[str, Schema]] = {
     "sessionId": SESSION_ID,
     "slug": SLUG,
@@ -285,6 +295,7 @@ def schemas(max_age_s: float) -> dict[str, Schema]:
                 "username": {"type": ["string", "null"]},
                 "policy": _POLICY,
                 "closedAt": _or_null(_TIME),
+                "usage": _USAGE,
             }
         ),
         "Policy": _WISHED_POLICY

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 
 from tests.support.plane import BODY, EDGE, PUBLIC, Plane, open_plane
 from tests.support.sessions import HOUR_S, FakeUpstream
+from wormkey.audit import OPERATOR
 from wormkey.errors import ErrorCode
+from wormkey.store.memory import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from wormkey.session import Session
 
 
 @pytest.fixture
@@ -246,3 +250,44 @@ async def test_the_owner_token_gets_another_link(plane: Plane) -> None:
     await plane.call("POST", target.replace("owner-link", "close"), token=owner_token)
     status, error = await plane.call("POST", target, token=owner_token)
     assert (status, error["code"]) == (410, "session_closed")
+
+
+async def test_a_session_tells_what_it_has_carried(plane: Plane) -> None:
+    """To who has one of its tokens, restarts and its end included; a slug alone tells nothing."""
+    made = await plane.create()
+    target = f"/sessions/{made['sessionId']}"
+    _, shown = await plane.call("GET", target, token=made["sessionToken"])
+    nothing = {"requests": 0, "receivedBytes": 0, "sentBytes": 0, "lastSeenAt": None}
+    assert shown["usage"] == nothing
+    entry = plane.daemon.routes.find(made["slug"])
+    assert entry is not None
+    entry.meter.add(plane.daemon.clock(), requests=2, received_bytes=3, sent_bytes=4)
+    _, shown = await plane.call("GET", target, token=made["sessionToken"])
+    seen = {
+        *(("requests", 2), ("receivedBytes", 3), ("sentBytes", 4)),
+        ("lastSeenAt", shown["createdAt"]),
+    }
+    assert set(shown["usage"].items()) == seen
+    assert "usage" not in (await plane.call("GET", f"/sessions/by-slug/{made['slug']}"))[1]
+
+
+async def test_a_token_that_is_revoked_during_a_creation_makes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who revokes it and closes its sessions has then closed them all."""
+    put = MemoryStore.put_session
+    async with open_plane(tmp_path, access="token") as plane:
+        token = await plane.node.access.add("laptop")
+
+        async def revoked_meanwhile(self: MemoryStore, session: Session, **how: Any) -> None:
+            await plane.node.access.revoke("laptop")
+            assert await plane.node.registry.close_created_by("token:laptop", OPERATOR) == 0
+            await put(self, session, **how)
+
+        monkeypatch.setattr(MemoryStore, "put_session", revoked_meanwhile)
+        answer = await plane.answer(
+            "POST", "/sessions", token=token, content=json.dumps(BODY).encode()
+        )
+        assert (answer.status, answer.json()["code"]) == (401, "access_token_required")
+        assert len(plane.daemon.routes) == 0
+        assert all(each.closed_at for each in await plane.daemon.store.load_sessions())

@@ -211,6 +211,19 @@ async def test_restart_keeps_every_session(daemon: Daemon) -> None:
     assert len(later.routes) == 1
 
 
+async def test_an_ended_session_keeps_its_usage_over_a_restart(daemon: Daemon) -> None:
+    """As long as its tokens read it."""
+    made = await daemon.create()
+    entry = daemon.routes.find(made.session.slug)
+    assert entry is not None
+    entry.meter.add(daemon.clock(), requests=2)
+    await daemon.journal.flush()
+    await daemon.registry.close(made.session, OWNER)
+    again = (await daemon.restart()).routes.find(made.session.slug)
+    assert again is not None
+    assert (again.ended, again.meter.requests, again.meter.dirty) == (True, 2, False)
+
+
 async def test_failed_store_leaves_the_session_alive(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -171,10 +171,11 @@ class LocalRoutes:
             self.remove(next(iter(self._ended)))
         return upstream
 
-    def add_ended(self, session: Session) -> None:
+    def add_ended(self, session: Session) -> Entry:
         """Remember a session that was over already when it was loaded."""
-        self.add(session)
+        entry = self.add(session)
         self.end(session)
+        return entry
 
     def remove(self, slug: str) -> None:
         """Forget a slug altogether; it answers 404 from now on."""
