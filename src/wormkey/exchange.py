@@ -57,7 +57,7 @@ class Exchange:
     tally: Tally
     extra: Fields = ()
     private: Fields = ()
-    max_content_bytes: int = 0  # 0 for any number
+    max_content_bytes: Callable[[], int] = lambda: 0  # as the rules are now; 0 for any number
     bar: Bar | None = None  # to be brought into a page of the owner's
     decoding: Decoding = field(factory=Decoding)
     aborted: bool = False
@@ -153,7 +153,7 @@ class Exchange:
 
     def _check_size(self) -> None:
         """Refuse content that turned out larger than the owner takes."""
-        limit = self.max_content_bytes
+        limit = self.max_content_bytes()
         if limit and self.tally.received_bytes > limit:
             sentence = f"The owner takes up to {limit} bytes at a time."
             raise AdmissionError(413, "content_too_large", sentence)

@@ -270,7 +270,7 @@ class Gateway:
                 authority=_base_of(route),
                 random=secrets.token_bytes(NONCE_BYTES),
             )
-        exchange.max_content_bytes = entry.session.policy.max_content_bytes
+        exchange.max_content_bytes = lambda: entry.session.policy.max_content_bytes
         await self._watched(exchange, admitted)
         return not (tally.upgraded or exchange.aborted)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +17,8 @@ from tests.support.websocket import (
     open_websocket,
 )
 from tests.support.world import World, open_world
+from wormkey.audit import Actor
+from wormkey.passwords import Passwords
 from wormkey.values import parse_network
 
 if TYPE_CHECKING:
@@ -117,6 +120,29 @@ async def test_a_rule_ends_what_it_shuts_out_at_once(rule: dict[str, Any]) -> No
         assert entry.crowd.open_streams == 0
 
 
+@pytest.mark.parametrize("rule", [rule for rule, _ in RULES], ids=str)
+async def test_a_rule_ends_an_open_websocket_at_once(rule: dict[str, Any]) -> None:
+    """Without a close frame that would tell the page that the app had ended it."""
+    async with open_world(echo_websocket) as world:
+        socket, _ = await open_websocket(await world.open_viewer())
+        await socket.send_text("hello")
+        assert await socket.receive_message() == "hello"
+        await change(world, **rule)
+        assert await socket.receive() is None
+
+
+async def test_a_lower_size_ends_an_upload_of_unknown_length() -> None:
+    """What had no limit when it began has the owner's from his change on."""
+    async with open_world() as world:
+        viewer = await world.open_viewer()
+        await viewer.request(method=b"POST", fields=((b"Transfer-Encoding", b"chunked"),))
+        await viewer.send_chunk(b"x" * 6)
+        await change(world, maxContentBytes=10)
+        await viewer.send_chunk(b"x" * 6)
+        answer = await viewer.read_response(b"POST")
+        assert (answer.status, answer.error) == (413, b"content_too_large")
+
+
 @pytest.mark.parametrize(
     "path", [b"/admin", b"/admin/x", b"/%61dmin", b"//admin", b"/a/../admin", b"/ADMIN?q=1"]
 )
@@ -195,6 +221,31 @@ async def test_by_path_a_browser_is_sent_to_the_path() -> None:
         target = b"/s/%b/x?wormkey_password=pw" % world.slug.encode()
         answer = await world.exchange(target, authority=world.base, fields=(HTML,))
         assert answer.head.get(b"Location") == b"/s/%b/x" % world.slug.encode()
+
+
+@pytest.mark.parametrize("kind", ["form", "basic"])
+async def test_a_password_that_changes_while_it_is_checked_opens_nothing(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hash takes a while; what it found right is not the session's password any more."""
+    wish: dict[str, Any] = {"authMode": "basic", "username": "ann", "password": "old"}
+    if kind == "form":
+        wish = {"policy": {"password": "old"}}
+    async with open_world(session=wish) as world:
+        entry = world.node.routes.find(world.slug)
+        assert entry is not None
+        name = "check_gate" if kind == "form" else "check_basic"
+        check = getattr(Passwords, name)
+
+        async def changed_meanwhile(self: Passwords, *shown: Any) -> bool:
+            right: bool = await check(self, *shown)
+            await world.node.changes.rotate_password(entry.session, Actor("owner"))
+            return right
+
+        monkeypatch.setattr(Passwords, name, changed_meanwhile)
+        text = b"Bearer old" if kind == "form" else b"Basic " + base64.b64encode(b"ann:old")
+        assert (await world.exchange(fields=((b"Authorization", text),))).status == 401
+        assert entry.crowd.open_streams == 0
 
 
 async def test_guessed_passwords_end_in_429() -> None:
