@@ -89,6 +89,7 @@ TERMS: Final = (
         "Keep this path and all under it to yourself; may be repeated.",
         many=True,
     ),
+    _Term("--match-case", "ignoreCase", None, "--block-path /a does not mean /A."),
     _Term(
         "--allow-network",
         "allowedNetworks",
@@ -123,6 +124,18 @@ TERMS: Final = (
         "Requests a second in all; 0: any number.",
     ),
     _Term(
+        "--viewer-streams",
+        "maxStreamsPerViewer",
+        _Number("count", parse_count),
+        "Requests of one viewer at a time; 0: any number.",
+    ),
+    _Term(
+        "--tunnel-streams",
+        "maxStreams",
+        _Number("count", parse_count),
+        "Requests of all viewers at a time; 0: any number.",
+    ),
+    _Term(
         "--max-upload",
         "maxContentBytes",
         _Number("size", parse_size),
@@ -149,7 +162,7 @@ def policy_of(given: Mapping[str, Any]) -> dict[str, object]:
         value = given[term.flag.removeprefix("--").replace("-", "_")]
         if term.type is None:
             if value:
-                policy[term.member] = False  # --private
+                policy[term.member] = False  # --private, --match-case
         elif term.many:
             if value:
                 policy[term.member] = list(value)

@@ -32,6 +32,7 @@ CASES: list[tuple[list[str], str, str, str, object]] = [
         'block_path = ["/a", "/b"]',
         {"blockPaths": ["/a", "/b"]},
     ),
+    (["--match-case"], "MATCH_CASE", "1", "match_case = true", {"ignoreCase": False}),
     (
         ["--allow-network", "10.0.0.0/8"],
         "ALLOW_NETWORK",
@@ -56,6 +57,11 @@ CASES: list[tuple[list[str], str, str, str, object]] = [
     (["--viewer-rate", "9"], "VIEWER_RATE", "9", "viewer_rate = 9", {"viewerRate": 9}),
     (["--tunnel-rate", "9"], "TUNNEL_RATE", "9", 'tunnel_rate = "9"', {"tunnelRate": 9}),
     (
+        ["--viewer-streams", "9"],
+        *("VIEWER_STREAMS", "9", "viewer_streams = 9", {"maxStreamsPerViewer": 9}),
+    ),
+    (["--tunnel-streams", "9"], "TUNNEL_STREAMS", "9", "tunnel_streams = 9", {"maxStreams": 9}),
+    (
         ["--max-upload", "1MiB"],
         "MAX_UPLOAD",
         "1MiB",
@@ -69,7 +75,7 @@ def test_every_option_has_a_case_and_a_member() -> None:
     """The members are the API's own."""
     assert [case[0][0] for case in CASES] == [term.flag for term in TERMS]
     members = set(Policy().as_json()) | {"password"}
-    assert {term.member for term in TERMS} <= members
+    assert {term.member for term in TERMS} == members
 
 
 @pytest.mark.usefixtures("client")
