@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from tests.support.messages import compose
 from tests.support.origin import Connection, Request, each_request, response, saying
 from tests.support.world import World, open_world
 from wormkey import owners
+from wormkey.audit import Actor
+from wormkey.wishes import PolicyChange
 
 if TYPE_CHECKING:
     from tests.support.messages import Response
@@ -135,11 +138,32 @@ async def test_a_streamed_page_streams_with_the_bar() -> None:
 
 
 async def test_the_owner_is_let_past_his_own_rules() -> None:
-    """The lock, the password, a full house and the pause; viewers are not."""
-    rules = {"public": False, "password": "pw", "maxConcurrentViewers": 1}
-    async with open_world(session={"policy": rules}) as world:
+    """Each alone, for viewers are not: lock, password, login, network, full house, pause."""
+    rules = {"authMode": "basic", "policy": {"maxConcurrentViewers": 1}}
+    async with open_world(session=rules) as world:
+        changes, by = world.node.changes, Actor("owner")
         entry = world.node.routes.find(world.slug)
         assert entry is not None
-        for how in ("path", "host"):
-            assert (await look(world, how)).status == 200
-            assert (await look(world, how, owner=False)).error == b"locked"
+        login = f"{world.session['username']}:{world.session['password']}".encode()
+        basic = (b"Authorization", b"Basic " + base64.b64encode(login))
+        taken = (await world.exchange(fields=[basic])).head.all(b"Set-Cookie")[-1]
+        inside = (b"Cookie", taken.partition(b";")[0])
+        await world.exchange(fields=[basic, inside])  # one viewer is here: the house is full
+
+        async def check(code: bytes, *fields: tuple[bytes, bytes]) -> None:
+            assert (await world.exchange(fields=fields)).error == code
+            for how in ("path", "host"):
+                assert (await look(world, how)).status == 200
+
+        await check(b"credentials_required")
+        await check(b"too_many_viewers", basic)
+        await changes.pause(entry.session, by, paused=True)
+        await check(b"paused", basic, inside)
+        await changes.pause(entry.session, by, paused=False)
+        for wish, code in (
+            ({"password": "pw"}, b"password_required"),
+            ({"deniedNetworks": ["127.0.0.0/8"]}, b"network_not_allowed"),
+            ({"public": False}, b"locked"),
+        ):
+            await changes.change_policy(entry.session, PolicyChange.from_json(wish), by)
+            await check(code, basic, inside)
