@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Final
 import trio
 from attrs import define, field
 
+from wormkey.privatefile import open_private
+
 if TYPE_CHECKING:
     from wormkey.audit import AuditRecord
 
@@ -84,8 +86,7 @@ class AuditLog:
             if named is not None and os.path.samestat(opened, named):
                 return self._handle
             self.close()
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        self._handle = os.open(self.path, flags, 0o600)
+        self._handle = open_private(self.path, os.O_WRONLY | os.O_APPEND)
         return self._handle
 
     def close(self) -> None:

@@ -54,6 +54,14 @@ async def test_lines_are_appended_to_a_private_file(audit_log: AuditLog) -> None
     assert audit_log.path.read_text() == lines(1, 2, 3)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+async def test_roots_command_leaves_the_file_to_the_service(audit_log: AuditLog) -> None:
+    """Made by root, it belongs to its folder's owner."""
+    os.chown(audit_log.path.parent, 61184, 61184)  # the first of systemd's dynamic users
+    await write(audit_log, 1)
+    assert audit_log.path.stat().st_uid == 61184
+
+
 async def test_moved_file_is_made_anew(audit_log: AuditLog) -> None:
     """After logrotate's move the old file gets nothing more, the new one all that follows."""
     await write(audit_log, 1)

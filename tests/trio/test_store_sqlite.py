@@ -41,6 +41,18 @@ async def test_file_survives_and_is_private(tmp_path: Path) -> None:
     await again.aclose()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+async def test_roots_command_leaves_the_file_to_the_service(tmp_path: Path) -> None:
+    """Made by root, the file and what SQLite puts beside it belong to the folder's owner."""
+    path = tmp_path / "store.sqlite3"
+    os.chown(tmp_path, 61184, 61184)  # the first of systemd's dynamic users
+    store = await open_sqlite(path)
+    await store.put_session(session(1))
+    owners = {each.name: each.stat().st_uid for each in path.parent.iterdir()}
+    await store.aclose()
+    assert owners == dict.fromkeys((path.name, f"{path.name}-wal", f"{path.name}-shm"), 61184)
+
+
 async def test_two_processes_share_the_file(tmp_path: Path) -> None:
     """A token added by another opener is found at once, and gone at once when revoked."""
     path = tmp_path / "store.sqlite3"

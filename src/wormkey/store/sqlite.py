@@ -20,6 +20,7 @@ import trio
 from attrs import define, evolve, field
 
 from wormkey.errors import StoreError
+from wormkey.privatefile import open_private
 from wormkey.store import AccessToken, SlugTakenError, TokenNameTakenError, make_private_folder
 from wormkey.store import rows as sql
 from wormkey.store.schema import migrate, transaction
@@ -283,6 +284,8 @@ async def open_sqlite(
 ) -> SqliteStore:
     """Open the store at ``path``, made (0600, its folder 0700) or migrated as needed.
 
+    Made by root, it belongs to its folder's owner.
+
     Raises:
         StoreError: the file cannot be used; the message says why and what to do.
     """
@@ -293,8 +296,8 @@ async def open_sqlite(
 def _open(path: Path) -> sqlite3.Connection:
     try:
         make_private_folder(path.parent)
-        # Before SQLite makes it by the umask; its -wal and -shm files take the mode from it.
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # Before SQLite makes it by the umask; -wal and -shm take mode and, from root, owner of it.
+        handle = open_private(path, os.O_RDWR)
         try:
             os.fchmod(handle, 0o600)
             new = os.fstat(handle).st_size == 0
