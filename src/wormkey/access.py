@@ -75,12 +75,17 @@ class Access:
         log.info("access token created", extra={"token_name": name})
 
     async def revoke(self, name: str, by: Actor = OPERATOR) -> bool:
-        """End an access token, sessions that it created live on; False if there is none."""
+        """End an access token, sessions that it created live on; False if there is none.
+
+        With the first one goes its copy for local clients, which opens nothing any more.
+        """
         record = self.trail.record(AuditEvent.TOKEN_REVOKED, by, token_name=name)
         known = await self.store.revoke_access_token(name, audit=record)
         if known:
             self.trail.publish(record)
             log.info("access token revoked", extra={"token_name": name})
+            if name == FIRST_TOKEN_NAME:
+                _remove(self.settings.state_dir / LOCAL_TOKEN_FILE)
         return known
 
     async def check(self, bearer: bytes | None) -> str | None:
@@ -138,6 +143,13 @@ class Access:
         # After the store: a crash between the two comes by here again.
         if _read(note) != digest.hex():
             _write(note, digest.hex())
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:  # the token is dead all the same
+        log.warning("file not removed", extra={"file": str(path), "error": error.strerror})
 
 
 def _read(path: Path) -> str:

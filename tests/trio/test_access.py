@@ -152,3 +152,14 @@ async def test_open_mode_takes_no_token(tmp_path: Path) -> None:
     await daemon.access.take_first(new_token())
     assert not await daemon.store.list_access_tokens()
     assert not (tmp_path / "state").exists()
+
+
+async def test_a_revoked_first_token_leaves_no_copy(daemon: Daemon) -> None:
+    """A client of the same machine would be refused with it; another token's end keeps it."""
+    assert await daemon.access.ensure_first() is not None
+    await daemon.access.add("other")
+    path = daemon.settings.state_dir / LOCAL_TOKEN_FILE
+    await daemon.access.revoke("other")
+    assert path.exists()
+    await daemon.access.revoke("first")
+    assert not path.exists()
