@@ -1,4 +1,4 @@
-"""What the tests of the system service need of the machine, and one droplet for a file of them."""
+"""What the tests of the system service need of the machine, and one droplet for all of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.system.droplet import Droplet, NoDropletError, booted
+from tests.system.droplet import NoDropletError, booted
+from tests.system.story import Story
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,11 +35,16 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         pytest.exit(f"missing: apt-get install {' '.join(sorted(missing))}", returncode=1)
 
 
-@pytest.fixture(scope="module")
-def droplet() -> Iterator[Droplet]:
-    """A machine to throw away, which answers for the names of the README."""
+@pytest.fixture(scope="session")
+def story() -> Iterator[Story]:
+    """A machine to throw away, which answers for the README's names, up to the service that runs.
+
+    One for all tests: what takes its time is pip. A test leaves the service as it found it.
+    """
     try:
         with booted(dict.fromkeys(NAMES, "127.0.0.1")) as droplet:
-            yield droplet
+            story = Story.begin(droplet)
+            story.install()
+            yield story
     except NoDropletError as error:
         pytest.skip(f"no droplet here: {error}")

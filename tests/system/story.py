@@ -7,8 +7,10 @@ laptop is the same machine with a HOME and a wormkey of its own.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,12 +21,14 @@ from tests.system.droplet import COMMAND_TIMEOUT_S, SYSTEM_PATH, Droplet
 
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 STAND_INS = "/run/droplet/bin"
 WHEELS = "/run/droplet/wheels"
 AUTHORITY = "/var/lib/caddy/.local/share/caddy/pki/authorities/local/root.crt"
 CADDYFILE = "/etc/caddy/Caddyfile"
+START_TIMEOUT_S = 20.0
 WORMKEYD = "/opt/wormkey/venv/bin/wormkeyd"
 # The README's file behind these: a CA of Caddy's own in the place of one that must reach it.
 CADDY_OPTIONS = "{\n\tlocal_certs\n\tskip_install_trust\n}\n"
@@ -53,6 +57,7 @@ class Story:
 
     droplet: Droplet
     token: str = "wk_…"
+    printed: str = ""  # by the last command of the installation; the token is wk_… there
 
     @classmethod
     def begin(cls, droplet: Droplet) -> Story:
@@ -91,8 +96,24 @@ class Story:
         assert process.returncode == 0, f"{script}\n{out}{err}"
         return out
 
-    def install(self) -> list[str]:
-        """Type the first block, up to the service that runs; return the lines it is to print."""
+    @contextlib.contextmanager
+    def serving(self, script: str) -> Iterator[str]:
+        """Run a program on the laptop that goes on; yield the first line that it says."""
+        process = self.on_laptop(script)
+        assert process.stdout is not None
+        watchdog = threading.Timer(START_TIMEOUT_S, self.droplet.stop, (process,))
+        watchdog.start()
+        try:
+            line = process.stdout.readline().strip()
+            watchdog.cancel()
+            assert line, process.communicate(timeout=START_TIMEOUT_S)
+            yield line
+        finally:
+            watchdog.cancel()
+            self.droplet.stop(process)
+
+    def install(self) -> None:
+        """Type the first block, up to the service that runs."""
         expected = []
         printed = ""
         for line in blocks("console")[0].splitlines():
@@ -104,5 +125,5 @@ class Story:
             else:
                 expected.append(line)
         self.token = printed.split()[-1]
-        assert printed.replace(self.token, "wk_…").splitlines() == expected
-        return expected
+        self.printed = printed.replace(self.token, "wk_…")
+        assert self.printed.splitlines() == expected

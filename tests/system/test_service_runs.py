@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING
-
-import pytest
 
 from tests.system.story import WORMKEYD, Story
 
 if TYPE_CHECKING:
-    from tests.system.droplet import Droplet
+    import subprocess
+    from collections.abc import Iterator
 
 CONFIG = "/etc/wormkey/wormkeyd.toml"
+DROP_IN = "/etc/systemd/system/wormkey.service.d/watchdog.conf"
+ENOUGH = "/run/droplet/enough"
+APP_PORT = 5180
 WAIT_S = 30.0
-
-
-@pytest.fixture(scope="module")
-def story(droplet: Droplet) -> Story:
-    """The droplet of the README, up to the service that runs."""
-    story = Story.begin(droplet)
-    story.install()
-    return story
+DRAIN_S = 3
+SLACK_S = 10  # a busy machine; systemd's own bound is 45 s
 
 
 def api(story: Story, path: str, token: str = "", data: str = "") -> tuple[int, str]:
@@ -49,12 +47,88 @@ def wait_for(story: Story, name: str, *values: str) -> None:
         time.sleep(0.1)
 
 
+def now(story: Story) -> str:
+    """The journal's end, as a cursor."""
+    out = story.droplet.run("journalctl --no-pager -q -o export -n 1").stdout
+    return next(line for line in out.splitlines() if line.startswith("__CURSOR="))[9:]
+
+
+def journal(story: Story, since: str = "") -> str:
+    """What the daemon logged, and systemd about it, since a cursor."""
+    script = 'journalctl --no-pager -q -o cat -u wormkey ${SINCE:+--after-cursor "$SINCE"}'
+    return story.droplet.run(script, SINCE=since).stdout
+
+
+def logged(story: Story, since: str, event: str) -> dict[str, str]:
+    """Wait until the daemon has logged this; return the record."""
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        text = journal(story, since)
+        records = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+        for record in records:
+            if record["event"] == event:
+                return dict(record)
+        assert time.monotonic() < deadline, text
+        time.sleep(0.1)
+
+
 def restarted(story: Story, pid: str) -> None:
     """Wait until another process than ``pid`` is ready."""
     deadline = time.monotonic() + WAIT_S
     while shown(story, "MainPID") in {pid, "0"} or shown(story, "ActiveState") != "active":
         assert time.monotonic() < deadline, shown(story, "StatusText")
         time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def reloaded(story: Story, **options: str) -> Iterator[None]:
+    """Set options in the configuration by a reload; at the end the old ones hold again."""
+    lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in options.items())
+    story.droplet.run(f'cp {CONFIG} /run/good.toml; printf %s "$MORE" >> {CONFIG}', MORE=lines)
+    try:
+        since = now(story)
+        story.droplet.run("systemctl reload wormkey")
+        logged(story, since, "reloaded")
+        yield
+    finally:
+        story.droplet.run(f"cp /run/good.toml {CONFIG}; systemctl restart wormkey")
+
+
+@contextlib.contextmanager
+def shared(story: Story) -> Iterator[str]:
+    """Share lines.py by the service; yield its URL, as it is on the droplet without Caddy."""
+    story.droplet.run(f"rm -f {ENOUGH}")
+    client = f"exec wormkey expose {APP_PORT} --edge ws://127.0.0.1:3002 --token {story.token}"
+    with (
+        story.serving(f"exec python tests/system/lines.py {APP_PORT} {ENOUGH}"),
+        story.serving(f"{client} --control-plane http://127.0.0.1:3001") as url,
+    ):
+        yield url.replace("https://tunnel.example.com", "http://127.0.0.1:3002")
+
+
+@contextlib.contextmanager
+def view(story: Story, url: str) -> Iterator[subprocess.Popen[str]]:
+    """Read lines of that app; the first one is there."""
+    with story.droplet.start(f"exec curl -sSN --max-time 60 {url}") as process:
+        try:
+            read_line(process, 0)
+            yield process
+        finally:
+            story.droplet.stop(process)
+
+
+def read_line(process: subprocess.Popen[str], since: float) -> None:
+    """Wait for a line that the app wrote after the moment ``since`` of the monotonic clock."""
+    assert process.stdout is not None
+    while (line := process.stdout.readline().strip()) and float(line) <= since:
+        pass
+    assert line, process.communicate(timeout=WAIT_S)
+
+
+def rest_of(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Wait for the end; return the exit code and the last line."""
+    out, err = process.communicate(timeout=WAIT_S)
+    return process.returncode, (out or err).splitlines()[-1]
 
 
 def test_it_is_nobody_in_a_sandbox_with_a_state_folder_of_its_own(story: Story) -> None:
@@ -85,9 +159,9 @@ def test_the_first_token_works_and_is_written_nowhere(story: Story) -> None:
     assert again.stdout == ""
     assert "it runs, and has had its first access token" in again.stderr
     assert api(story, "/access", story.token)[0] == 200
-    journal = story.droplet.run("journalctl --no-pager -o json -u wormkey").stdout
-    assert '"ready' in journal.replace("\\", "")
-    assert "wk_" not in journal
+    said = journal(story)
+    assert '"ready"' in said
+    assert "wk_" not in said
     files = story.droplet.run(
         'grep -rlaF -- "$TOKEN" /etc /var/lib/private /var/log /run/systemd || true',
         TOKEN=story.token,
@@ -117,20 +191,85 @@ def test_root_makes_tokens_beside_the_running_daemon(story: Story) -> None:
     assert api(story, "/access", token)[0] == 200
 
 
-def test_a_stop_drains_and_is_a_success(story: Story) -> None:
-    """SIGTERM, not the timeout: exit code 0 well before TimeoutStopSec=."""
-    story.droplet.run("systemctl stop wormkey")
-    assert (shown(story, "Result"), shown(story, "ExecMainStatus")) == ("success", "0")
+def test_a_token_of_roots_comes_before_the_store(story: Story) -> None:
+    """Made while the service has none: the file is the service's, which starts with the token."""
+    old = story.token
+    state = "/var/lib/private/wormkey"
+    story.droplet.run(f"systemctl stop wormkey; mv {state}/wormkeyd.sqlite3 /run/old.sqlite3")
+    add = f"{WORMKEYD} token add early --state-dir /var/lib/wormkey"
+    token = story.droplet.run(add).stdout.strip()
     story.droplet.run("systemctl start wormkey")
+    assert api(story, "/access", token)[0] == 200
+    story.droplet.run(f"systemctl stop wormkey; cp /run/old.sqlite3 {state}/wormkeyd.sqlite3")
+    story.droplet.run("systemctl start wormkey")
+    assert api(story, "/access", old)[0] == 200
+
+
+def test_a_reload_changes_options_under_a_request(story: Story) -> None:
+    """No restart: the same process serves on, and a request that is under way comes to its end."""
+    pid = shown(story, "MainPID")
+    wish = json.dumps({"port": APP_PORT, "expiresIn": "2h"})
+    with shared(story) as url, view(story, f"{url}/whole") as viewer:
+        assert api(story, "/sessions", story.token, wish)[0] == 201
+        with reloaded(story, max_session_age="1h"):
+            assert api(story, "/sessions", story.token, wish)[0] == 400
+            assert shown(story, "MainPID") == pid
+            read_line(viewer, time.monotonic())
+            story.droplet.run(f"touch {ENOUGH}")
+            assert rest_of(viewer) == (0, "whole")
+
+
+def test_a_stopped_process_is_killed_and_started_anew(story: Story) -> None:
+    """By systemd's watchdog, which it feeds as long as it lives."""
+    story.droplet.write(DROP_IN, "[Service]\nWatchdogSec=2\n")
+    try:
+        story.droplet.run("systemctl daemon-reload; systemctl restart wormkey")
+        fed = shown(story, "WatchdogTimestampMonotonic")
+        deadline = time.monotonic() + WAIT_S
+        while shown(story, "WatchdogTimestampMonotonic") == fed:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        pid = shown(story, "MainPID")
+        assert shown(story, "NRestarts") == "0"
+        since = now(story)
+        story.droplet.run(f"kill -STOP {pid}")
+        restarted(story, pid)
+        assert shown(story, "NRestarts") == "1"
+        assert "wormkey.service: Watchdog timeout" in journal(story, since)
+        assert api(story, "/ready") == (200, "ok")
+    finally:
+        story.droplet.run(f"rm -r $(dirname {DROP_IN}); systemctl daemon-reload")
+        story.droplet.run("systemctl restart wormkey")
+
+
+def test_a_stop_drains_and_is_a_success(story: Story) -> None:
+    """What ends in time ends whole; what does not is cut at --drain-timeout, not at systemd's."""
+    with (
+        shared(story) as url,
+        reloaded(story, drain_timeout=f"{DRAIN_S}s"),
+        view(story, f"{url}/whole") as ends,
+        view(story, f"{url}/endless") as goes_on,
+    ):
+        since = now(story)
+        story.droplet.run("systemctl stop --no-block wormkey")
+        begun = logged(story, since, "draining")
+        story.droplet.run(f"touch {ENOUGH}")
+        assert rest_of(ends) == (0, "whole")
+        assert rest_of(goes_on)[0] != 0
+        wait_for(story, "ActiveState", "inactive")
+        ended = logged(story, since, "stopped")
+        assert "wormkey.service: Deactivated successfully." in journal(story, since)
+        took = datetime.fromisoformat(ended["time"]) - datetime.fromisoformat(begun["time"])
+        assert DRAIN_S <= took.total_seconds() < DRAIN_S + SLACK_S
 
 
 def test_a_configuration_that_cannot_be_used_is_not_tried_again(story: Story) -> None:
     """One start, one line in the journal; once it is repaired, it runs."""
+    since = now(story)
     story.droplet.run(f"cp {CONFIG} /run/good.toml; echo 'holt = \"5s\"' >> {CONFIG}")
     story.droplet.run("systemctl restart wormkey", code=1)
     assert (shown(story, "ActiveState"), shown(story, "NRestarts")) == ("failed", "0")
-    journal = story.droplet.run("journalctl --no-pager -o cat -n 20 -u wormkey").stdout
-    assert f"wormkeyd: {CONFIG}: unknown key 'holt'; did you mean 'hold'?" in journal
+    assert f"wormkeyd: {CONFIG}: unknown key 'holt'; did you mean 'hold'?" in journal(story, since)
     story.droplet.run(f"cp /run/good.toml {CONFIG}; systemctl restart wormkey")
     assert shown(story, "ActiveState") == "active"
 
