@@ -74,7 +74,8 @@ class Viewer:
     number: int = 0  # his place in the row of those who came
     requests: int = 0
     owner: bool = False  # he takes no viewer's place
-    _issued: deque[str] = field(factory=lambda: deque(maxlen=MAX_ISSUED))
+    _book: dict[str, Viewer] = field(factory=dict, repr=False)  # of all that was given to anybody
+    _issued: deque[str] = field(factory=deque)
     _open: set[Callable[[], None]] = field(factory=set)
 
     @property
@@ -89,7 +90,15 @@ class Viewer:
 
     def issue(self, cookie_id: str) -> None:
         """Remember that a cookie was given to him: who brings it is he."""
+        if len(self._issued) >= MAX_ISSUED:
+            self._book.pop(self._issued.popleft(), None)
         self._issued.append(cookie_id)
+        self._book[cookie_id] = self
+
+    def forget_issued(self) -> None:
+        """Let cookies that were given to him, and are not his, be somebody else's."""
+        while self._issued:
+            self._book.pop(self._issued.popleft(), None)
 
     def begin(self, cut: Callable[[], None]) -> None:
         """Note an exchange; ``cut`` ends it when he is removed."""
@@ -113,6 +122,9 @@ class Viewers:
     removed: frozenset[str] = frozenset()
     max_known: int = MAX_KNOWN
     _known: OrderedDict[str, Viewer] = field(factory=OrderedDict)
+    _issued: dict[str, Viewer] = field(
+        factory=dict
+    )  # by what each nameless one may come back under
     _came: int = 0
 
     def is_removed(self, ids: ViewerIds) -> bool:
@@ -142,10 +154,11 @@ class Viewers:
                 last_seen=now,
                 agent=ids.agent,
                 number=self._came,
+                book=self._issued,
             )
             self._known[viewer.viewer_id] = viewer
             while len(self._known) > self.max_known:
-                self._known.popitem(last=False)
+                self._known.popitem(last=False)[1].forget_issued()
         viewer.owner = owner
         viewer.requests += 1
         viewer.last_seen = now
@@ -162,13 +175,14 @@ class Viewers:
         known = self._known.get(ids.by_cookie or ids.by_address)
         if known is not None or ids.by_cookie is None:
             return known
-        nameless = self._known.get(ids.by_address)
-        if nameless is None or ids.by_cookie not in nameless._issued:
+        nameless = self._issued.get(ids.by_cookie)
+        if nameless is None:
             return None
-        # The browser that was one of its address's nameless requests has brought its cookie back.
-        del self._known[ids.by_address]
+        # The browser that was one of an address's nameless requests has brought its cookie back, by
+        # whichever address: it may have one of each IP version.
+        del self._known[nameless.viewer_id]
         nameless.viewer_id = ids.by_cookie
-        nameless._issued.clear()
+        nameless.forget_issued()
         self._known[ids.by_cookie] = nameless
         return nameless
 
@@ -183,6 +197,7 @@ class Viewers:
                 self._known.move_to_end(viewer.viewer_id)
             else:
                 del self._known[viewer.viewer_id]
+                viewer.forget_issued()
 
     def here(self, now: float) -> Iterator[Viewer]:
         """Return who is here, first come first."""
@@ -200,6 +215,7 @@ class Viewers:
         for viewer in list(self._known.values()):
             if viewer.viewer_id in self.removed:
                 del self._known[viewer.viewer_id]
+                viewer.forget_issued()
                 viewer.cut()
 
     def __len__(self) -> int:

@@ -266,25 +266,37 @@ async def test_guessed_passwords_end_in_429() -> None:
 # ── many ────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_of_two_hundred_visitors_twenty_are_let_in() -> None:
-    """Each a browser of its own; the 21st is refused, the 20 stay, a place frees by a kick."""
-    async with open_world() as world:
+async def test_of_two_hundred_visitors_twenty_are_let_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The 21st is refused, the 20 stay; a place frees by a kick, and when somebody has left."""
+
+    async def page(connection: Connection, request: Request) -> None:
+        await connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        if request.target == b"/stay":
+            await trio.sleep_forever()
+        await connection.send(b"0\r\n\r\n")
+
+    async with open_world(each_request(page), trusted_proxies=PROXY) as world:
         jars, refused = [], 0
-        for _ in range(200):
-            first = await world.exchange()
+        for number in range(200):
+            first = await world.exchange(fields=at(f"192.0.2.{number}"))
             if first.status == 200:
-                jar = cookies_of(first)
-                assert (await world.exchange(fields=jar)).status == 200
-                jars.append(jar)
+                jars.append(cookies_of(first))
                 continue
             assert (first.status, first.error) == (429, b"too_many_viewers")
             assert first.head.get(b"Retry-After")
             refused += 1
         assert (len(jars), refused) == (20, 180)
-        assert len(viewers(world)) == 20
         assert [(await world.exchange(fields=jar)).status for jar in jars] == [200] * 20
-        await change(world, maxConcurrentViewers=0)
-        assert (await world.exchange()).status == 200
+        assert len(viewers(world)) == 20
+        await kick(world, viewers(world)[0].viewer_id)
+        late = [await world.exchange(fields=at(f"198.51.100.{number}")) for number in range(2)]
+        assert [each.status for each in late] == [200, 429]
+        staying = await world.open_viewer()
+        await staying.request(b"/stay", fields=jars[19])
+        await staying.read_final_head()
+        monkeypatch.setattr("wormkey.viewers.SEEN_S", 1e-9)  # all others left a minute ago
+        assert (await world.exchange(fields=at("198.51.100.1"))).status == 200
+        assert [each.open_streams for each in viewers(world)] == [1]
 
 
 async def test_cookieless_requests_of_one_address_are_one_viewer() -> None:
@@ -370,8 +382,8 @@ async def test_streams_over_the_limit_are_429() -> None:
         assert (await world.exchange()).status == 200
 
 
-async def test_rules_survive_a_restart() -> None:
-    """They are asked for at creation, kept, and in force before the first request."""
+async def test_rules_of_the_creation_count_from_the_first_request() -> None:
+    """And are stored with the session."""
     async with open_world(session={"policy": {"public": False}}) as world:
         assert (await world.exchange()).error == b"locked"
         sessions = await world.node.registry.store.load_sessions()

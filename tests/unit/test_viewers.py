@@ -89,6 +89,26 @@ def test_who_brings_the_cookie_back_is_the_same_one() -> None:
     assert visit(viewers, named("c1", "elsewhere"), limit=1) is viewer
 
 
+def test_who_brings_the_cookie_back_by_another_address_is_the_same_one() -> None:
+    """A page by IPv6 and its assets by IPv4 are one visitor."""
+    viewers = Viewers()
+    viewer = visit(viewers, nameless("A"))
+    viewer.issue("c1")
+    assert visit(viewers, named("c1", "B"), limit=1) is viewer
+    assert (len(viewers), viewer.address) == (1, "B")
+
+
+def test_a_cookie_of_who_has_left_is_somebody_new() -> None:
+    """Nothing of him is kept, and nothing of who was removed."""
+    viewers = Viewers()
+    visit(viewers, nameless("A")).issue("c1")
+    assert viewers.arrive(named("c1", "B"), 1, SEEN_S) is not None
+    visit(viewers, nameless("C")).issue("c2")
+    viewers.remove(("C",))
+    assert visit(viewers, named("c2", "B")).requests == 1
+    assert viewers._issued == {}
+
+
 def test_two_browsers_of_one_address_become_two() -> None:
     """The first to return is the nameless one; the second is another."""
     viewers = Viewers()
