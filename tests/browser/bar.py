@@ -67,6 +67,15 @@ def keep_still(browser: Chromium) -> None:
         time.sleep(STILL_S)
 
 
+def value(browser: Chromium, field: str) -> object:
+    """What a field of the bar holds; of a box, whether it is ticked."""
+    code = """(field) => {
+      const { type, checked, value } = document.querySelector(field);
+      return type === "checkbox" ? checked : value;
+    }"""
+    return browser.evaluate(code, field, frame=BAR)
+
+
 def press(browser: Chromium, selector: str) -> None:
     """Click in the bar."""
     keep_still(browser)

@@ -131,9 +131,9 @@ class Chromium:
         """Return when such an element is visible."""
         self._do("waitFor", selector=selector, frame=frame)
 
-    def fill(self, selector: str, text: str) -> None:
-        """Type into a field."""
-        self._do("fill", selector=selector, text=text)
+    def fill(self, selector: str, text: str, *, frame: str = "") -> None:
+        """Type into a field, in the place of what it holds."""
+        self._do("fill", selector=selector, text=text, frame=frame)
 
     def click(self, selector: str, *, frame: str = "") -> None:
         """Click an element, and wait for the navigation that it starts."""

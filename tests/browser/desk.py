@@ -17,6 +17,8 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
+from wormkey.rules import OPEN_TO_ALL
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -46,7 +48,7 @@ STATE: dict[str, Any] = {
         for number, agent in enumerate(("Firefox on Linux", "Safari on iPhone"), 1)
     ],
     "kickedViewerIds": [],
-    "policy": {"public": True, "passwordProtected": False},
+    "policy": {**OPEN_TO_ALL.as_json(), "passwordProtected": False},
     "authMode": "none",
     "paused": False,
     "csrf": CSRF,
@@ -163,7 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._say(status, json.dumps({"error": "No.", "code": "no"}), "application/json")
 
     def do_POST(self) -> None:
-        """Note an action; rotate-password and owner-link have their answers."""
+        """Note an action; rotate-password, owner-link and policy have their answers."""
         url = urlsplit(self.path)
         content = self.rfile.read(int(self.headers["Content-Length"] or 0)).decode()
         name = url.path.removeprefix("/.wormkey/")
@@ -172,6 +174,8 @@ class _Handler(BaseHTTPRequestHandler):
             query = {key: value[0] for key, value in parse_qs(url.query).items()}
             self.desk.posted.append({"action": name, "query": query, "content": content})
             answer = {"ok": True, "password": "a-new-password", "ownerUrl": "https://x.example/1"}
+            if name == "policy":
+                answer["policy"] = self.desk.state["policy"] | json.loads(content)
             self._say(200, json.dumps(answer), "application/json")
         else:
             self._say(

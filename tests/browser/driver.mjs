@@ -109,7 +109,7 @@ const actions = {
     await (await within(frame)).locator(selector).filter({ hasText: text }).waitFor();
   },
   waitFor: async ({ selector, frame }) => void (await (await within(frame)).waitForSelector(selector)),
-  fill: ({ selector, text }) => page.fill(selector, text),
+  fill: async ({ selector, text, frame }) => (await within(frame)).fill(selector, text),
   click: async ({ selector, frame }) => (await within(frame)).click(selector),
   choose: ({ selector, path }) => page.setInputFiles(selector, path),
   cookies: () => context.cookies(),

@@ -5,11 +5,12 @@ The session is written by the test at a stand-in for the gateway's desk (desk.py
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.browser.bar import BAR, box, judge, keep_still, press, wait_until
+from tests.browser.bar import BAR, box, judge, keep_still, press, value, wait_until
 from tests.browser.desk import PLAIN, SLUG, Desk, running_desk
 from tests.browser.packages import WORKSHOP
 
@@ -68,10 +69,7 @@ def test_the_owner_sees_his_session(form: str, desk: Desk, browser: Chromium, sh
     press(browser, "#fold")
     browser.wait_for("#close[data-seen]", frame=BAR)
     browser.wait_for_text("#viewers-list", "Safari on iPhone, no. 2", frame=BAR)
-    assert (
-        browser.evaluate("() => document.querySelector('#url').value", frame=BAR)
-        == (desk.state["publicUrl"])
-    )
+    assert value(browser, "#url") == desk.state["publicUrl"]
     judge(browser)
     for each in ("#rotate", "#close", "#log summary", "#qr-show"):
         press(browser, each)
@@ -100,7 +98,7 @@ def test_each_button_does_what_it_says(form: str, desk: Desk, browser: Chromium)
     open_bar(browser, desk, form, desk.page("app"))
     press(browser, "#lock")
     assert did(desk) == [("policy", '{"public":false}')]
-    desk.tell(policy={"public": False, "passwordProtected": True})
+    desk.tell(policy=desk.state["policy"] | {"public": False, "passwordProtected": True})
     browser.wait_for_text("#link-text", "Locked", frame=BAR)
     browser.wait_for_text("#lock", "Unlock", frame=BAR)
     browser.wait_for_text("#rotate", "New password", frame=BAR)
@@ -112,10 +110,9 @@ def test_each_button_does_what_it_says(form: str, desk: Desk, browser: Chromium)
     assert did(desk, 3)[2:] == [("resume", "")]
     press(browser, "#owner-link[data-seen]")
     browser.wait_for_text("#secret-label", "works once", frame=BAR)
-    value = "() => document.querySelector('#secret-text').value"
-    assert browser.evaluate(value, frame=BAR) == "https://x.example/1"
+    assert value(browser, "#secret-text") == "https://x.example/1"
     press(browser, "#secret-hide")
-    assert browser.evaluate(value, frame=BAR) == ""
+    assert value(browser, "#secret-text") == ""
     press(browser, "#viewers-list li:nth-child(2) button[data-seen]")
     browser.wait_for_text("#viewers-list li:nth-child(2) button", "For good?", frame=BAR)
     assert len(desk.posted) == 4
@@ -128,6 +125,48 @@ def test_each_button_does_what_it_says(form: str, desk: Desk, browser: Chromium)
     press(browser, "#close-yes[data-seen]")
     browser.wait_for_text("#link-text", "Closed", frame=BAR)
     assert [action for action, _ in did(desk, 6)[3:]] == ["owner-link", "kick", "close"]
+
+
+EDITED = {
+    "blockPaths": ("/admin\n\n /private ", ["/admin", "/private"]),
+    "allowedMethods": ("get head", ["GET", "HEAD"]),
+    "maxContentBytes": ("10 mib", 10 * 2**20),
+    "maxStreams": ("lots", "lots"),
+    "password": (" a secret", " a secret"),
+}
+
+
+def test_rules_are_the_owners_until_he_saves(form: str, desk: Desk, browser: Chromium) -> None:
+    """Events leave what he types alone and tell the rest; what he changed goes out, and no more."""
+    open_bar(browser, desk, form, desk.page("app"))
+    press(browser, "#rules summary")
+    assert value(browser, "#maxConcurrentViewers") == "20"
+    for field, (text, _) in EDITED.items():
+        browser.fill(f"#{field}", text, frame=BAR)
+    rules = desk.state["policy"] | {"viewerRate": 7, "maxStreams": 9, "maxContentBytes": 3 * 2**30}
+    desk.tell(activeViewers=5, policy=rules)
+    browser.wait_for_text("#viewers-count", "5", frame=BAR)
+    browser.wait_for_text("#rules-state", "not saved", frame=BAR)
+    assert value(browser, "#viewerRate") == "7"
+    assert [value(browser, f"#{field}") for field in EDITED] == [
+        text for text, _ in EDITED.values()
+    ]
+    press(browser, "#rules-save[data-seen]")
+    [(action, content)] = did(desk)
+    assert action == "policy"
+    assert json.loads(content) == {field: wish for field, (_, wish) in EDITED.items()}
+    browser.wait_for_text("#rules-said", "Saved.", frame=BAR)
+    assert value(browser, "#blockPaths") == "/admin\n/private"
+    assert value(browser, "#maxContentBytes") == "10MiB"
+    assert value(browser, "#password") == ""
+    browser.fill("#maxContentBytes", "1500", frame=BAR)
+    press(browser, "#rules-discard")
+    assert value(browser, "#maxContentBytes") == "10MiB"
+    browser.fill("#blockPaths", "/admin\n/private\n", frame=BAR)
+    press(browser, "#rules-save[data-seen]")
+    browser.wait_for_text("#rules-said", "Nothing has changed.", frame=BAR)
+    assert browser.text("#rules-state", frame=BAR) == ""
+    assert len(desk.posted) == 1
 
 
 def test_the_public_url_is_copied(form: str, desk: Desk, browser: Chromium) -> None:

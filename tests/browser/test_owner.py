@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.browser import programs
-from tests.browser.bar import BAR, judge, press, wait_until
+from tests.browser.bar import BAR, judge, press, value, wait_until
 from tests.browser.packages import WORKSHOP
 
 if TYPE_CHECKING:
@@ -79,9 +79,10 @@ def claim(browser: Chromium, tunnel: programs.Tunnel) -> None:
     browser.wait_for("#close[data-seen]", frame=BAR)
 
 
-def visit(browser: Chromium, tunnel: programs.Tunnel) -> int:
-    """Open the public URL as a stranger; the status. The owner's tab comes to the front again."""
-    status: int = browser.visit(tunnel.url, "stranger", stranger=True)["status"]
+def visit(browser: Chromium, tunnel: programs.Tunnel, path: str = "") -> int:
+    """Open the public URL, or a path under it, as a stranger nobody has seen; the status."""
+    url = f"{tunnel.url.rstrip('/')}/{path}"
+    status: int = browser.visit(url, "stranger", stranger=True)["status"]
     return status
 
 
@@ -91,8 +92,7 @@ def test_an_owner_rules_his_tunnel(
     """Lock, password, pause, kick and close act on others at once, and the owner sees it live."""
     with programs.exposed(app, served, run, "ruled") as tunnel:
         claim(browser, tunnel)
-        shown = browser.evaluate("() => document.querySelector('#url').value", frame=BAR)
-        assert shown == tunnel.url
+        assert value(browser, "#url") == tunnel.url
         press(browser, "#qr-show")
         browser.wait_for("#qr svg", frame=BAR)
         press(browser, "#qr-show")
@@ -123,7 +123,7 @@ def set_password(browser: Chromium, tunnel: programs.Tunnel) -> None:
     shots.mkdir(parents=True, exist_ok=True)
     form = "path" if "localhost" in tunnel.url else "host"
     browser.screenshot(shots / f"owner-{form}-password.png")
-    password = browser.evaluate("() => document.querySelector('#secret-text').value", frame=BAR)
+    password = str(value(browser, "#secret-text"))
     assert visit(browser, tunnel) == 401
     browser.fill("#password", password)
     browser.click("button")
@@ -172,6 +172,51 @@ def close(browser: Chromium) -> None:
     assert browser.reload()["status"] == 410
 
 
+def save(browser: Chromium, said: str, **fields: str) -> None:
+    """Write into the rules' fields, save, and read what comes back."""
+    browser.enter("owner")
+    for field, text in fields.items():
+        browser.fill(f"#{field}", text, frame=BAR)
+    press(browser, "#rules-save[data-seen]")
+    browser.wait_for_text("#rules-said", said, frame=BAR)
+
+
+def test_an_owner_makes_rules_in_his_bar(
+    host_daemon: programs.Daemon, app: int, run: Path, browser: Chromium
+) -> None:
+    """A stranger meets them at once; one that makes no sense is refused in the server's words."""
+    with programs.exposed(app, host_daemon, run, "bound") as tunnel:
+        claim(browser, tunnel)
+        browser.reload()  # his browser brings its cookie: he is one viewer, and no stranger is he
+        browser.wait_for("#close[data-seen]", frame=BAR)
+        press(browser, "#rules summary")
+        save(browser, "Saved.", blockPaths="/private\n/admin", maxConcurrentViewers="1")
+        assert visit(browser, tunnel, "Private/diary") == 403
+        assert visit(browser, tunnel) == 429
+        refused = (
+            "policy.maxConcurrentViewers must be a whole number up to 10000, or 0 for no limit"
+        )
+        save(browser, refused, maxConcurrentViewers="a few", password="of my own")
+        invalid = "() => document.querySelector('[aria-invalid=true]') === document.activeElement"
+        assert browser.evaluate(invalid, frame=BAR)
+        assert value(browser, "#maxConcurrentViewers") == "a few"
+        browser.screenshot(WORKSHOP / "shots" / "owner-rules.png")
+        judge(browser)
+        assert visit(browser, tunnel) == 429
+        save(browser, "Saved.", maxConcurrentViewers="2")
+        assert visit(browser, tunnel) == 401
+        browser.fill("#password", "of my own")
+        browser.click("button")
+        browser.wait_for_text("h1", "An app")
+        browser.enter("owner")
+        browser.show(dark=True, size={"width": 360, "height": 640})
+        press(browser, "#unprotect")
+        judge(browser)
+        browser.screenshot(WORKSHOP / "shots" / "owner-rules-phone.png")
+        save(browser, "Saved.", maxConcurrentViewers="20")
+        assert visit(browser, tunnel) == 200
+
+
 def test_two_tunnels_in_two_tabs_have_two_bars(
     served: programs.Daemon, app: int, run: Path, browser: Chromium
 ) -> None:
@@ -186,10 +231,9 @@ def test_two_tunnels_in_two_tabs_have_two_bars(
         browser.wait_for("#pause[data-seen]", frame=BAR)
         press(browser, "#pause[data-seen]")
         browser.wait_for_text("#link-text", "Paused", frame=BAR)
-        url = "() => document.querySelector('#url').value"
-        assert browser.evaluate(url, frame=BAR) == second.url
+        assert value(browser, "#url") == second.url
         browser.enter("owner")
-        assert browser.evaluate(url, frame=BAR) == first.url
+        assert value(browser, "#url") == first.url
         assert browser.text("#link-text", frame=BAR) == "Connected"
         assert visit(browser, first) == 200
         assert visit(browser, second) == 503

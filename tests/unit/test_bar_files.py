@@ -9,6 +9,8 @@ from importlib import resources
 
 import pytest
 
+from wormkey.rules import RULE_NAMES
+
 MAX_BAR_BYTES = 15_000  # gzipped, all files together: a second on a slow phone
 NAMES = ("overlay.js", "bar.html", "bar.css", "bar.js")
 SCRIPTS = ("overlay.js", "bar.js")
@@ -86,13 +88,20 @@ def test_every_control_has_a_name() -> None:
     """Each button says what it does, each field has its label, each part that opens says so."""
     labels = {attributes.get("for") for tag, attributes in TAGS if tag == "label"}
     for tag, attributes in TAGS:
-        if tag == "input":
+        if tag in ("input", "textarea"):
             assert attributes["id"] in labels
         if tag == "button":
             assert attributes["type"] == "button"
         if "aria-controls" in attributes:
             assert attributes["aria-controls"] in IDS
             assert "aria-expanded" in attributes
+
+
+def test_every_rule_has_its_field() -> None:
+    """What the API takes the bar takes: each rule once, the lock and the password by two ways."""
+    named = [str(attributes["name"]) for _, attributes in TAGS if "data-rule" in attributes]
+    assert sorted({*named, "public"}) == sorted((*RULE_NAMES, "password"))
+    assert len(named) == len(set(named)) + 1
 
 
 @pytest.mark.parametrize("name", NAMES)

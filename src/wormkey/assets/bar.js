@@ -181,6 +181,7 @@ function enter(next) {
   hush();
   clearTimeout(retry);
   hideSecret();
+  if (state) discard();
   write("count", "");
   $("tab").hidden = !framed || phase === "over";
   if (phase === "over") {
@@ -217,6 +218,7 @@ function show(told) {
   drawMatrix(state.qr);
   showViewers();
   showRequests();
+  showRules();
   measure();
 }
 
@@ -330,6 +332,7 @@ function onAct(button, run) {
   button.addEventListener("click", () => {
     if (!eye || button.hasAttribute("data-seen")) return run();
     $("notice").hidden = $("tab").hidden = false;
+    $("panel").scrollTop = 0; // where it says so
     write(
       "notice-text",
       "This button did nothing: the page covered it, or it had only just come. Press it again.",
@@ -340,8 +343,8 @@ function onAct(button, run) {
 
 const say = (text) => write("said", text);
 
-async function act(path, more = "", content = undefined) {
-  say("");
+async function act(path, more = "", content = undefined, tell = say) {
+  tell("");
   $("notice").hidden = true;
   const headers = { Accept: "application/json", "Wormkey-Csrf": state.csrf };
   if (content) headers["Content-Type"] = "application/json";
@@ -354,9 +357,9 @@ async function act(path, more = "", content = undefined) {
     });
     const told = await answer.json();
     if (answer.ok) return told;
-    say(told.error);
+    tell(told.error);
   } catch {
-    say("The gateway did not answer; look whether it happened, and try again.");
+    tell("The gateway did not answer; look whether it happened, and try again.");
   }
   return null;
 }
@@ -425,6 +428,96 @@ $("qr-show").addEventListener("click", () => {
   const hidden = !$("qr").hidden;
   $("qr").hidden = hidden;
   $("qr-show").setAttribute("aria-expanded", String(!hidden));
+});
+
+// ── his rules ─────────────────────────────────────────────────────────────────────────────────
+
+const UNITS = { G: 2 ** 30, M: 2 ** 20, K: 2 ** 10 };
+const parts = (text, mark) => text.split(mark).map((part) => part.trim()).filter(Boolean);
+
+function sizeText(size) {
+  const [letter, bytes] = Object.entries(UNITS).find(([, each]) => size && size % each === 0) ?? [];
+  return letter ? `${size / bytes}${letter}iB` : String(size);
+}
+
+function sizeOf(text) {
+  const [, digits, letter = ""] = /^(\d{1,16}) *(?:([kmg])ib|b)?$/i.exec(text.trim()) ?? [];
+  return digits ? digits * (UNITS[letter.toUpperCase()] ?? 1) : text;
+}
+
+// For each kind of field: a rule as its content, and what a content asks for. What makes no sense
+// goes out as it is: the server has the sentence.
+const KINDS = {
+  count: [String, (text) => (/^\d{1,16}$/.test(text.trim()) ? Number(text) : text)],
+  size: [sizeText, sizeOf],
+  lines: [(list) => list.join("\n"), (text) => parts(text, "\n")],
+  words: [(list) => list.join(" "), (text) => parts(text.toUpperCase(), /\s+/)],
+  flag: [Boolean, Boolean],
+  secret: [() => "", String],
+  clear: [() => false, () => null],
+};
+const fields = [...document.querySelectorAll("[data-rule]")];
+const shown = new Map(); // a field to what was last put into it; what differs is its owner's, and stays
+const slot = (field) => (field.type === "checkbox" ? "checked" : "value");
+const isEdited = (field) => shown.has(field) && field[slot(field)] !== shown.get(field);
+const countEdits = () => write("rules-state", fields.some(isEdited) ? "not saved" : "");
+
+function showRules() {
+  const { policy } = state;
+  for (const field of fields) {
+    const told = KINDS[field.dataset.rule][0](policy[field.name]);
+    if (isEdited(field) || shown.get(field) === told) continue;
+    field[slot(field)] = told;
+    shown.set(field, told);
+  }
+  $("password").placeholder = policy.passwordProtected ? "There is one" : "There is none";
+  $("unprotect").disabled = !policy.passwordProtected;
+  if (!policy.passwordProtected) $("unprotect").checked = false;
+  countEdits();
+}
+
+function discard() {
+  shown.clear();
+  showRules();
+  sayRules("");
+}
+
+// A sentence about a rule also marks its field.
+function sayRules(text) {
+  write("rules-said", text);
+  const [, member] = /^(?:policy\.)?(\w+) must /.exec(text) ?? [];
+  for (const field of fields) {
+    const wrong = field.name === member && field.type !== "checkbox";
+    field.setAttribute("aria-invalid", String(wrong));
+    if (wrong) field.focus();
+  }
+}
+
+$("fields").addEventListener("input", ({ target }) => {
+  for (const field of fields) {
+    // A new password, or none: the last touched counts.
+    if (field !== target && field.name === target.name) field[slot(field)] = shown.get(field);
+  }
+  sayRules("");
+  countEdits();
+});
+$("rules-discard").addEventListener("click", discard);
+onAct($("rules-save"), async () => {
+  const sent = new Map(fields.filter(isEdited).map((field) => [field, field[slot(field)]]));
+  const wish = {};
+  for (const [field, content] of sent) {
+    const value = KINDS[field.dataset.rule][1](content);
+    if (JSON.stringify(value) !== JSON.stringify(state.policy[field.name])) wish[field.name] = value;
+  }
+  if (!Object.keys(wish).length) {
+    discard();
+    return sayRules("Nothing has changed.");
+  }
+  const told = await act("policy", "", wish, sayRules);
+  if (!told) return;
+  for (const [field, content] of sent) shown.set(field, content); // what was typed meanwhile stays
+  show({ ...state, policy: told.policy });
+  sayRules("Saved.");
 });
 
 // ── the beginning ─────────────────────────────────────────────────────────────────────────────
