@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, cast
 import trio
 from attrs import Factory, define, evolve, field
 
-from wormkey import fields, routing
+from wormkey import barfiles, fields, routing
 from wormkey.admission import admit_tunnel
 from wormkey.answers import Answers, Visit
 from wormkey.desk import Desk
@@ -269,6 +269,7 @@ class Gateway:
                 slug=route.slug,
                 authority=_base_of(route),
                 random=secrets.token_bytes(NONCE_BYTES),
+                integrity=barfiles.asset("overlay.js").integrity,
             )
         exchange.max_content_bytes = lambda: entry.session.policy.max_content_bytes
         await self._watched(exchange, admitted)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -77,6 +78,17 @@ async def test_the_other_places_cookie_brings_no_bar(how: str) -> None:
         authority = world.base if how == "path" else None
         answer = await world.exchange(target, authority=authority, fields=[*ASKING, wrong])
         assert answer.data == PAGE
+
+
+async def test_a_page_that_loads_no_script_without_its_digest_has_the_bar() -> None:
+    """The tag's digest is that of the script as it is served, which any origin may compare."""
+    fields = (TYPE, (b"Integrity-Policy", b"blocked-destinations=(script)"))
+    async with open_world(saying(PAGE, fields)) as world:
+        page = (await look(world, "host")).data
+        script = await world.exchange(b"/.wormkey/overlay.js", authority=world.base)
+        digest = base64.b64encode(hashlib.sha256(script.data).digest())
+        assert b' integrity="sha256-%b" crossorigin="anonymous"' % digest in page
+        assert script.head.get(b"Access-Control-Allow-Origin") == b"*"
 
 
 async def test_a_compressed_page_has_the_bar_too() -> None:
