@@ -203,7 +203,7 @@ ERRORS: Final[Mapping[str, ErrorPage]] = MappingProxyType(
             Side.OWNER,
             "This owner link has been used",
             "An owner link belongs to the first browser that opens it, and another one did.",
-            "Ask the owner for a new link. Owners: make one in the bar, by New owner link.",
+            "Ask the owner for a new link. Owners: make one in the bar, by Owner's link.",
         ),
         "too_many_viewers": ErrorPage(
             429,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+
 import pytest
 
 from wormkey.barfiles import FILES, asset, bar_fields
@@ -31,3 +34,13 @@ def test_the_frame_runs_its_own_files_alone() -> None:
     assert "script-src 'self'" in policy
     assert "form-action 'none'" in policy
     assert policy[-1] == "frame-ancestors https://a.example 'self'"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_files_digest_is_what_a_browser_computes(name: str) -> None:
+    """For pages that load no script without one; they read the file across origins, too."""
+    found = asset(name)
+    kind, _, digest = found.integrity.partition(b"-")
+    assert kind == b"sha256"
+    assert base64.b64decode(digest, validate=True) == hashlib.sha256(found.content).digest()
+    assert (b"Access-Control-Allow-Origin", b"*") in found.fields
