@@ -1,14 +1,16 @@
 #!/bin/sh
 # Boots systemd on a copy of this machine that forgets everything: run in new mount, process, IPC,
-# UTS and network namespaces. $1: an empty folder, $2: a cgroup of its own. See droplet.py.
+# UTS and network namespaces. $1: an empty folder, $2: a cgroup of its own, $3: the checkout. See
+# droplet.py.
 set -eu
 scratch=$1
+checkout=$3
 echo $$ > "$2/cgroup.procs"
 # From here on, / of the cgroups is that one.
 exec unshare --cgroup /bin/sh -eu -c '
 mount --make-rprivate /
 mount -t tmpfs -o mode=0755 tmpfs "$1"
-mkdir "$1/upper" "$1/work" "$1/root"
+mkdir "$1/upper" "$1/work" "$1/upper2" "$1/work2" "$1/root"
 mount -t overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" overlay "$1/root"
 cd "$1/root"
 
@@ -21,6 +23,11 @@ mount -t cgroup2 cgroup2 sys/fs/cgroup
 mount -t tmpfs -o mode=0755 tmpfs run
 mount -t tmpfs -o mode=1777 tmpfs tmp
 mount -t tmpfs -o mode=1777 tmpfs var/tmp
+# A checkout that lies in one of those is there all the same, and what is written to it forgotten.
+if [ ! -d "$1/root$2" ]; then
+    mkdir -p "$1/root$2"
+    mount -t overlay -o "lowerdir=$2,upperdir=$1/upper2,workdir=$1/work2" overlay "$1/root$2"
+fi
 mount -t tmpfs -o mode=0755 tmpfs dev
 for node in null zero full random urandom tty; do
     touch "dev/$node"
@@ -47,4 +54,4 @@ rmdir /run/old
 mount --make-rshared /
 export container=droplet
 exec /lib/systemd/systemd --system --unit=droplet.target
-' - "$scratch"
+' - "$scratch" "$checkout"

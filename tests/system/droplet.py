@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 BOOT = Path(__file__).with_name("boot.sh")
+CHECKOUT = Path(__file__).resolve().parents[2]
 BOOT_TIMEOUT_S = 20.0
 COMMAND_TIMEOUT_S = 120.0  # pip, on a busy machine
 POLL_INTERVAL_S = 0.02
@@ -133,7 +134,15 @@ def booted(hosts: Mapping[str, str]) -> Iterator[Droplet]:
     try:
         with _cgroup() as group:
             unshare = subprocess.Popen(
-                ("unshare", *namespaces, "/bin/sh", str(BOOT), str(scratch), str(group)),
+                (
+                    "unshare",
+                    *namespaces,
+                    "/bin/sh",
+                    str(BOOT),
+                    str(scratch),
+                    str(group),
+                    str(CHECKOUT),
+                ),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
