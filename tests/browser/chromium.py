@@ -123,9 +123,11 @@ class Chromium:
         """The text of an element."""
         return str(self._do("text", selector=selector, frame=frame))
 
-    def wait_for_text(self, selector: str, text: str, *, frame: str = "") -> None:
-        """Return when the element holds the text."""
-        self._do("waitForText", selector=selector, text=text, frame=frame)
+    def wait_for_text(
+        self, selector: str, text: str, *, frame: str = "", timeout_ms: int = 0
+    ) -> None:
+        """Return when the element holds the text; 0 is the driver's own patience."""
+        self._do("waitForText", selector=selector, text=text, frame=frame, timeout=timeout_ms)
 
     def wait_for(self, selector: str, *, frame: str = "") -> None:
         """Return when such an element is visible."""

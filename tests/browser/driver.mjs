@@ -105,8 +105,8 @@ const actions = {
   evaluate: async ({ code, argument, frame }) =>
     (await within(frame)).evaluate(`(${code})(${JSON.stringify(argument ?? null)})`),
   text: async ({ selector, frame }) => (await within(frame)).textContent(selector),
-  async waitForText({ selector, text, frame }) {
-    await (await within(frame)).locator(selector).filter({ hasText: text }).waitFor();
+  async waitForText({ selector, text, frame, timeout }) {
+    await (await within(frame)).locator(selector).filter({ hasText: text }).waitFor(timeout ? { timeout } : {});
   },
   waitFor: async ({ selector, frame }) => void (await (await within(frame)).waitForSelector(selector)),
   fill: async ({ selector, text, frame }) => (await within(frame)).fill(selector, text),
