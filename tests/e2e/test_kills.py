@@ -1,5 +1,6 @@
 """kill -9 at random moments under load: whatever was acknowledged is there, nothing is half there.
 
+The daemons are forks of one process (forkserver.py): two hundred starts would be most of the time.
 WORMKEY_KILLS says how many; CI takes 200. The seed is printed, and WORMKEY_KILLS_SEED takes one.
 """
 
@@ -9,6 +10,7 @@ import os
 import random
 import signal
 import sqlite3
+from collections import Counter
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -16,10 +18,19 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
+from tests.support.forkserver import ForkServer, open_fork_server
 from tests.support.ledger import Ledger, Worker
 from tests.support.oldstores import OLD, write_old
 from tests.support.origin import saying, start_origin
-from tests.support.process import DAEMON, Daemon, running, running_daemon
+from tests.support.process import (
+    ADDRESSES,
+    Daemon,
+    attended,
+    environment,
+    forked_daemon,
+    options_of,
+    running_daemon,
+)
 from tests.support.viewer import open_viewer
 from tests.support.world import Connected, call, start_client
 from wormkey.access import Access
@@ -35,8 +46,9 @@ if TYPE_CHECKING:
 KILLS = int(os.environ.get("WORMKEY_KILLS", "20"))
 SEED = int(os.environ.get("WORMKEY_KILLS_SEED", str(random.SystemRandom().randrange(2**32))))
 WORKERS = 6
-LONGEST_LIFE_S = 0.4
-START_S = 0.6  # about what a daemon needs to be ready
+MIGRATIONS = 10
+LONGEST_LIFE_S = 0.6
+HISTORIES = 2  # state folders at a time
 OPTIONS = ("--access", "open", "--audit-records", "1000000")
 SLACK_S = 1.0  # a flush that was under way, and a busy machine
 
@@ -67,41 +79,59 @@ async def ask_again(ledger: Ledger, control: tuple[str, int], dice: random.Rando
         assert {answer["policy"]["maxConcurrentViewers"]} == told.viewers
 
 
-async def kill_a_start(home: Path, dice: random.Random) -> None:
-    """Kill a daemon before anybody can know whether it is ready."""
-    command = (*DAEMON, "--control", "127.0.0.1:0", "--gateway", "127.0.0.1:0")
-    state = ("--state-dir", str(home / "daemon"))
-    async with running((*command, *state, *OPTIONS), home) as process:
-        await trio.sleep(dice.uniform(0, START_S))
+async def kill_a_start(server: ForkServer, home: Path, dice: random.Random, start_s: float) -> None:
+    """Kill a daemon before anybody can know whether it is ready, which takes about ``start_s``."""
+    forked = await server.start(*ADDRESSES, *options_of(home), *OPTIONS)
+    async with attended(forked) as process:
+        await trio.sleep(dice.uniform(0, start_s))
         await process.end(signal.SIGKILL)
+
+
+async def kill_again_and_again(
+    server: ForkServer, ledger: Ledger, home: Path, dice: random.Random, kills: int
+) -> None:
+    """Give a state folder a history of daemons that are killed; look at it after each of them."""
+    workers = [Worker(ledger, dice) for _ in range(WORKERS)]
+    store = home / "daemon" / STORE_FILE
+    for kill in range(kills + 1):
+        begun = trio.current_time()
+        async with forked_daemon(server, home, *OPTIONS) as daemon:
+            start_s = trio.current_time() - begun
+            ledger.check(store)
+            await ask_again(ledger, daemon.control, dice)
+            if kill == kills:
+                break
+            async with trio.open_nursery() as nursery:
+                for worker in workers:
+                    nursery.start_soon(worker.run, daemon.control)
+                nursery.start_soon(change_tokens, ledger, store, dice)
+                await trio.sleep(dice.uniform(0, LONGEST_LIFE_S))
+                assert await daemon.process.end(signal.SIGKILL) == -signal.SIGKILL
+        if dice.random() < 0.2:
+            await kill_a_start(server, home, dice, start_s)
 
 
 @pytest.mark.slow
 async def test_killed_daemon_forgets_nothing(tmp_path: Path) -> None:
     """Sessions, closings, policies, removed viewers and tokens survive every kill."""
-    dice = random.Random(SEED)
-    ledger = Ledger()
-    workers = [Worker(ledger, dice) for _ in range(WORKERS)]
-    store = tmp_path / "daemon" / STORE_FILE
     print(f"seed {SEED}")
+    ledgers = [Ledger() for _ in range(HISTORIES)]
     with trio.fail_after(30 + 5 * KILLS):
-        for kill in range(KILLS + 1):
-            async with running_daemon(tmp_path, *OPTIONS) as daemon:
-                ledger.check(store)
-                await ask_again(ledger, daemon.control, dice)
-                if kill == KILLS:
-                    break
-                async with trio.open_nursery() as nursery:
-                    for worker in workers:
-                        nursery.start_soon(worker.run, daemon.control)
-                    nursery.start_soon(change_tokens, ledger, store, dice)
-                    await trio.sleep(dice.uniform(0, LONGEST_LIFE_S))
-                    await daemon.process.end(signal.SIGKILL)
-            if dice.random() < 0.2:
-                await kill_a_start(tmp_path, dice)
-    told = ", ".join(f"{count} {act}" for act, count in sorted(ledger.acknowledged.items()))
-    print(f"{KILLS} kills: {told}, {len(ledger.tokens)} tokens; {ledger.unanswered} unanswered")
-    assert ledger.acknowledged.keys() == {"created", "changed", "kicked", "closed"}
+        async with (
+            open_fork_server(environment(tmp_path), tmp_path) as server,
+            trio.open_nursery() as nursery,
+        ):
+            for number, ledger in enumerate(ledgers):
+                home = tmp_path / str(number)
+                dice = random.Random(SEED + number)
+                kills = len(range(number, KILLS, HISTORIES))
+                nursery.start_soon(kill_again_and_again, server, ledger, home, dice, kills)
+    acknowledged = sum((ledger.acknowledged for ledger in ledgers), Counter[str]())
+    told = ", ".join(f"{count} {act}" for act, count in sorted(acknowledged.items()))
+    tokens = sum(len(ledger.tokens) for ledger in ledgers)
+    unanswered = sum(ledger.unanswered for ledger in ledgers)
+    print(f"{KILLS} kills: {told}, {tokens} tokens; {unanswered} unanswered")
+    assert acknowledged.keys() == {"created", "changed", "kicked", "closed"}
 
 
 @pytest.mark.slow
@@ -111,17 +141,22 @@ async def test_killed_migration_can_be_begun_again(tmp_path: Path, version: int)
     dice = random.Random(SEED)
     store = tmp_path / "daemon" / STORE_FILE
     store.parent.mkdir()
-    write_old(store, version)
+    found = set()
     with trio.fail_after(60):
-        for _ in range(5):
-            await kill_a_start(tmp_path, dice)
-            with closing(sqlite3.connect(store)) as connection:
-                assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-                now = connection.execute("PRAGMA user_version").fetchone()[0]
-                assert now in (version, SCHEMA_VERSION)
-        async with running_daemon(tmp_path) as daemon:
-            status, answer = await call(daemon.control, "GET", "/sessions/by-slug/slug-1")
-            assert (status, answer["sessionId"], answer["closed"]) == (200, "id-1", False)
+        async with open_fork_server(environment(tmp_path), tmp_path) as server:
+            begun = trio.current_time()
+            async with forked_daemon(server, tmp_path, "--store", "memory"):
+                start_s = trio.current_time() - begun
+            write_old(store, version)
+            for _ in range(MIGRATIONS):
+                await kill_a_start(server, tmp_path, dice, start_s)
+                with closing(sqlite3.connect(store)) as connection:
+                    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+                    found.add(connection.execute("PRAGMA user_version").fetchone()[0])
+            assert found <= {version, SCHEMA_VERSION}
+            async with forked_daemon(server, tmp_path) as daemon:
+                status, answer = await call(daemon.control, "GET", "/sessions/by-slug/slug-1")
+                assert (status, answer["sessionId"], answer["closed"]) == (200, "id-1", False)
 
 
 @pytest.mark.slow

@@ -14,13 +14,17 @@ from typing import TYPE_CHECKING, Any
 import trio
 from attrs import define, field
 
+from tests.support.forkserver import Forked
 from tests.support.world import address_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from tests.support.forkserver import ForkServer
+
 SOURCE = Path(__file__).parents[2] / "src"
 DAEMON = (sys.executable, "-c", "from wormkey.daemon import main; main()")
+ADDRESSES = ("--control", "127.0.0.1:0", "--gateway", "127.0.0.1:0")
 CLIENT = (sys.executable, "-m", "wormkey")
 
 
@@ -28,7 +32,7 @@ CLIENT = (sys.executable, "-m", "wormkey")
 class Running:
     """A process whose output lines are collected as they come."""
 
-    process: trio.Process
+    process: trio.Process | Forked
     out: list[str] = field(factory=list)
     err: list[str] = field(factory=list)
     ended: trio.Event = field(factory=trio.Event)
@@ -131,6 +135,13 @@ async def running(command: tuple[str, ...], home: Path, **more: str) -> AsyncIte
         env=environment(home, **more),
         cwd=home,
     )
+    async with attended(process) as started:
+        yield started
+
+
+@asynccontextmanager
+async def attended(process: trio.Process | Forked) -> AsyncIterator[Running]:
+    """Read what a process says; kill it at the end if the test has not ended it."""
     started = Running(process)
     try:
         async with trio.open_nursery() as nursery:
@@ -169,13 +180,30 @@ class Daemon:
 @asynccontextmanager
 async def running_daemon(home: Path, *options: str, **more: str) -> AsyncIterator[Daemon]:
     """Start wormkeyd on free ports and wait for its ``ready`` record."""
-    command = (*DAEMON, "--control", "127.0.0.1:0", "--gateway", "127.0.0.1:0")
-    state = ("--state-dir", str(home / "daemon"), "--log-format", "json")
-    async with running((*command, *state, *options), home, **more) as process:
-        line = await process.wait_line(process.err, lambda line: '"ready"' in line)
-        record = json.loads(line)
-        assert record["event"] == "ready", record
-        yield Daemon(process, record["control"], record["gateway"])
+    command = (*DAEMON, *ADDRESSES, *options_of(home), *options)
+    async with running(command, home, **more) as process:
+        yield await ready(process)
+
+
+@asynccontextmanager
+async def forked_daemon(server: ForkServer, home: Path, *options: str) -> AsyncIterator[Daemon]:
+    """Do as running_daemon, without its imports."""
+    forked = await server.start(*ADDRESSES, *options_of(home), *options)
+    async with attended(forked) as process:
+        yield await ready(process)
+
+
+def options_of(home: Path) -> tuple[str, ...]:
+    """Return the options that every daemon here has."""
+    return ("--state-dir", str(home / "daemon"), "--log-format", "json")
+
+
+async def ready(process: Running) -> Daemon:
+    """Wait for a daemon's ``ready`` record."""
+    line = await process.wait_line(process.err, lambda line: '"ready"' in line)
+    record = json.loads(line)
+    assert record["event"] == "ready", record
+    return Daemon(process, record["control"], record["gateway"])
 
 
 @asynccontextmanager
