@@ -71,8 +71,12 @@ async def _ticks(viewer: Viewer, counts: list[int], number: int) -> None:
     """Read an event stream for ever and count its events."""
     await viewer.request(b"/ticks")
     await viewer.read_final_head()
-    while await viewer.read_chunk() == b"data: tick\n\n":
-        counts[number] += 1
+    rest = b""
+    # A chunk is no event: on a busy machine two of them come in one.
+    while data := await viewer.read_chunk():
+        *events, rest = (rest + data).split(b"\n\n")
+        assert set(events) <= {b"data: tick"}
+        counts[number] += len(events)
 
 
 async def _download(viewer: Viewer) -> str:
