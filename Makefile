@@ -1,7 +1,7 @@
 # `make demo` and `make test` are all a new user needs; docs/development.md has the rest.
 # Everything made here goes to .venv/ and .work/. Needs python3 >= 3.11, git and make.
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format coverage api browser system lock clean
+.PHONY: help demo test check format coverage api browser system promises lock clean
 
 # The first interpreter that is new enough; another one: make PYTHON=/path/to/python3.13 test
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -25,6 +25,7 @@ help:
 	@echo "make api       the API against its own description, by schemathesis"
 	@echo "make browser   the tests that need Chromium and Node"
 	@echo "make system    the tests that need root, systemd and Caddy: the service on a droplet"
+	@echo "make promises  what docs/promises.md promises, measured; QUICK=1 in a few minutes"
 	@echo "make lock      write constraints.txt anew, from the newest releases"
 	@echo "make clean     remove what make made"
 
@@ -59,6 +60,9 @@ browser: .venv/.test
 
 system: .venv/.test
 	$(BIN)/python -m pytest tests/system -ra $(ARGS)
+
+promises: .venv/.test
+	WORMKEY_PROMISES=$(if $(QUICK),quick) $(BIN)/python scripts/promises.py $(ARGS)
 
 # From a fresh environment, so that nothing which happens to be installed gets in.
 lock:
