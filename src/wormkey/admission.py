@@ -48,7 +48,7 @@ async def admit_tunnel(
     offer = fields.upgrade_offer(request.head.fields)
     if request.head.method != b"GET" or offer.lower() != b"websocket" or request.has_content:
         raise AdmissionError(400, "bad_request", "This address takes WebSocket handshakes only.")
-    if node.drain.draining:
+    if node.drain.closing:
         retry = ((b"Retry-After", str(RETRY_AFTER_S).encode()),)
         raise AdmissionError(503, "draining", "The server is shutting down.", fields=retry)
     session = _authenticate(node, request, address)
@@ -89,11 +89,11 @@ async def _serve(node: Node, session: Session, tunnel: Tunnel) -> None:
     if entry is None or entry.ended or entry.session.session_id != session.session_id:
         tunnel.close(ErrorCode.SESSION_CLOSED, "the session is over")
         return
-    if node.drain.draining:  # it began while the handshake was under way
+    if node.drain.closing:  # it began while the handshake was under way
         tunnel.close(ErrorCode.NO_ERROR, "the server is shutting down")
         return
     old = entry.attach(tunnel)
-    if old is not None:
+    if old is not None and old.takes_streams:  # one that goes ends in its own time
         old.close(ErrorCode.REPLACED, "another client of this session took over")
     node.tunnels.add(tunnel)
     node.metrics.tunnels_opened[str(tunnel.version)] += 1

@@ -142,6 +142,17 @@ class Answers:
         visit.tally.answered_here(308)
         await self._send(visit, ResponseHead(308, moved), b"")
 
+    async def again(self, visit: Visit) -> None:
+        """Have the same request sent again, on a new connection: another process answers it."""
+        target = visit.request.head.target if visit.request else b"/"
+        if target[:1] != b"/":  # absolute-form: the path is the same, whatever the host was
+            target = b"/" + b"".join(target.split(b"/", 3)[3:])
+        if target[:2] == b"//":  # a browser would take what follows for a host (RFC 3986 §4.2)
+            target = b"/." + target
+        location = ((b"Location", target), (b"Content-Length", b"0"), *OWN_ANSWER)
+        visit.tally.answered_here(307)
+        await self._send(visit, ResponseHead(307, location, REASONS[307]), b"")
+
     async def see_other(self, visit: Visit, location: bytes, fields: Fields = ()) -> None:
         """Send the viewer elsewhere, by GET (RFC 9110 §15.4.4); nobody may keep the way."""
         moved = (
@@ -161,7 +172,7 @@ class Answers:
     async def _send(self, visit: Visit, head: ResponseHead, body: bytes) -> None:
         viewer = visit.viewer
         reason = REASONS.get(head.status, b"")
-        close = visit.request is None or self.node.drain.draining or not viewer.content_finished
+        close = visit.request is None or self.node.drain.closing or not viewer.content_finished
         own = head.fields + self._strict_transport(visit)
         viewer.write_head(evolve(head, reason=reason, fields=own), close=close)
         viewer.write_content(body)

@@ -20,7 +20,7 @@ from wormkey.registry import PASSWORD_BYTES, SECRET_BYTES, Registry, gone
 from wormkey.session import digest_of, matches_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from wormkey.policy import Facts
     from wormkey.routes.local import Entry
@@ -134,6 +134,33 @@ class Changes:
             changed = await self.registry.replace(entry, changed, record)
             self._recheck(entry, changed, **{"authenticated" if basic else "knows_password": False})
             return changed, password
+
+    async def refresh(self, session_ids: Collection[str]) -> None:
+        """Take up what another process has changed of these sessions, or ended.
+
+        Raises:
+            StoreError: the store cannot be read.
+
+        Cancellation: between two sessions.
+        """
+        stored = await self.registry.store.load_sessions()
+        for session in (each for each in stored if each.session_id in session_ids):
+            async with self._changing:
+                entry = self.registry.routes.find_id(session.session_id)
+                if entry is None or entry.ended:
+                    continue
+                old = entry.session
+                entry.session = session
+                if session.closed_at is not None:
+                    self.registry.end(session, "the session was closed")
+                    continue
+                entry.crowd.remove(session.kicked)
+                forgotten = {}
+                if session.password_hash != old.password_hash:
+                    forgotten["authenticated"] = False
+                if session.gate_hash != old.gate_hash:
+                    forgotten["knows_password"] = False
+                self._recheck(entry, session, **forgotten)
 
     # ── whose it is ─────────────────────────────────────────────────────────────────────────
 

@@ -7,9 +7,10 @@ over, another client that took over. Knows no control plane and no terminal.
 
 from __future__ import annotations
 
-import random
+import logging
 import ssl
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import urlsplit
 
@@ -23,6 +24,7 @@ from wormkey.frames import RequestHead, ResponseHead
 from wormkey.handshake import Handshake, dial
 from wormkey.http1 import Http1Limits
 from wormkey.inbox import MuxLimits
+from wormkey.links import MAX_LINKS, MAX_RETRY_S, Backoff, Link
 from wormkey.origin import Origin
 from wormkey.target import Target
 from wormkey.transport import set_tcp_options
@@ -32,10 +34,7 @@ if TYPE_CHECKING:
     from wormkey.mux import MuxStatistics
     from wormkey.tunnelstream import TunnelStream
 
-FIRST_RETRY_S: Final = 0.25  # an established tunnel was lost: most often the server restarts
-MAX_RETRY_S: Final = 10.0  # users want back within seconds, however long the server was away
-HEALTHY_AFTER_S: Final = 20.0
-FLAPPING_TRIES: Final = 2  # at most so many doublings count when a younger tunnel is lost: 1 s
+logger = logging.getLogger(__name__)
 
 
 @frozen(kw_only=True)
@@ -79,24 +78,6 @@ class Exchange:
 ClientEvent: TypeAlias = Connected | Disconnected | Exchange
 
 
-@define
-class Backoff:
-    """Full jitter, doubling up to MAX_RETRY_S; starts again after a healthy tunnel."""
-
-    random: Callable[[], float] = random.random
-    _tries: int = 0
-
-    def next_s(self, healthy_s: float) -> float:
-        """Return how long to wait; ``healthy_s`` is how long the last tunnel held, 0 for none."""
-        if healthy_s >= HEALTHY_AFTER_S:
-            self._tries = 0
-        elif healthy_s:
-            self._tries = min(self._tries, FLAPPING_TRIES)
-        ceiling = min(MAX_RETRY_S, FIRST_RETRY_S * 2.0**self._tries)
-        self._tries = min(self._tries + 1, 16)
-        return self.random() * ceiling
-
-
 @frozen
 class Edge:
     """Where tunnels are opened: host, port, whether by TLS, and the path."""
@@ -138,10 +119,10 @@ class Client:
     paused: bool = False
     _edge: Edge = field(init=False)
     _origin: Origin = field(init=False)
-    _tunnel: Tunnel | None = field(default=None, init=False)
+    _link: Link | None = field(default=None, init=False)  # the newest
+    _links: list[Link] = field(factory=list, init=False)  # those that are not over, oldest first
     _backoff: Backoff = field(factory=Backoff, init=False)
     _retry_now: trio.Event = field(factory=trio.Event, init=False)
-    _connected_at: float | None = field(default=None, init=False)
     _draining: bool = field(default=False, init=False)
     _dialing: trio.CancelScope = field(factory=trio.CancelScope, init=False)
 
@@ -152,55 +133,71 @@ class Client:
         self._origin = Origin.at(dialer, self.settings.host_header, self.settings.http)
 
     async def run(self) -> None:
-        """Keep the tunnel open; return after drain().
+        """Keep a tunnel open; return after drain().
+
+        A gateway that says it goes (it restarts) is dialled again at once, while the streams of
+        the tunnel that goes end in their own time: make before break.
 
         Raises:
             TunnelError: refused for good; ``status`` 401 or 403 the token, 410 the session is
                 over, 409 another client took over.
 
-        Cancellation: the tunnel is cut; the session lives on at the server.
+        Cancellation: the tunnels are cut; the session lives on at the server.
         """
+        error: Exception | None = None
         try:
-            while not self._draining:
-                self._connected_at = None
-                try:
-                    await self._connect_once()
-                    reason = "the tunnel was closed"
-                except TunnelError as error:
-                    self._raise_if_final(error)
-                    reason, after_s = str(error), error.retry_after_s or 0.0
-                else:
-                    after_s = 0.0
-                if self._draining:
-                    return
-                await self._wait_retry(reason, after_s)
+            async with trio.open_nursery() as tunnels:
+                error = await self._keep_open(tunnels)
+                if error is not None:
+                    tunnels.cancel_scope.cancel(reason="the client was refused for good")
         finally:
             await self._origin.pool.aclose()
+        if error is not None:
+            raise error
 
-    async def _wait_retry(self, reason: str, least_s: float) -> None:
+    async def _keep_open(self, tunnels: trio.Nursery) -> Exception | None:
+        """Open one tunnel after the other; return what ends the client, None for its drain."""
+        while not self._draining:
+            link = self._link = Link()
+            tunnels.start_soon(self._run_link, link, name="tunnel")
+            await link.over.wait()
+            if (final := link.final_error()) is not None:
+                return final
+            if self._draining:
+                break
+            await self._wait_retry(link)
+        return None
+
+    async def _run_link(self, link: Link) -> None:
+        """Dial and serve one tunnel to its end; never raises but for cancellation."""
+        self._links.append(link)
+        while len(self._links) > MAX_LINKS:  # a gateway that keeps on going away
+            self._links.pop(0).scope.cancel(reason="newer tunnels are open")
+        try:
+            with link.scope:
+                await self._connect_once(link)
+        except Exception as error:
+            link.error = error
+            if link.over.is_set() and not isinstance(error, TunnelError):
+                logger.exception("a tunnel that was going away failed")
+        finally:
+            if link in self._links:
+                self._links.remove(link)
+            link.over.set()
+
+    async def _wait_retry(self, link: Link) -> None:
+        error = link.error
+        least_s = (error.retry_after_s or 0.0) if isinstance(error, TunnelError) else 0.0
         healthy_s = 0.0
-        if self._connected_at is not None:
-            healthy_s = trio.current_time() - self._connected_at
+        if link.connected_at is not None:
+            healthy_s = trio.current_time() - link.connected_at
         delay_s = max(self._backoff.next_s(healthy_s), min(least_s, MAX_RETRY_S))
-        self.on_event(Disconnected(reason, delay_s))
+        self.on_event(Disconnected(link.reason, delay_s))
         self._retry_now = trio.Event()
         with trio.move_on_after(delay_s):
             await self._retry_now.wait()
 
-    def _raise_if_final(self, error: TunnelError) -> None:
-        """Raise what no further try can change."""
-        goodbye = self._tunnel.goodbye if self._tunnel else None
-        self._tunnel = None
-        if goodbye is not None and goodbye.code is ErrorCode.SESSION_CLOSED:
-            text = goodbye.detail.decode("utf-8", "replace") or "the session is over"
-            raise TunnelError(text, retryable=False, status=410) from error
-        if goodbye is not None and goodbye.code is ErrorCode.REPLACED:
-            text = "another client of this session took over"
-            raise TunnelError(text, retryable=False, status=409) from error
-        if error.status is not None and not error.retryable:
-            raise error
-
-    async def _connect_once(self) -> None:
+    async def _connect_once(self, link: Link) -> None:
         stream = await self._open_stream()
         handshake = Handshake(
             host=self._edge.authority,
@@ -211,7 +208,7 @@ class Client:
             handler=self._serve_stream,
             paused=self.paused,
         )
-        await dial(stream, handshake, self._serve_tunnel)
+        await dial(stream, handshake, partial(self._serve_tunnel, link))
 
     async def _open_stream(self) -> trio.abc.Stream:
         edge = self._edge
@@ -228,11 +225,10 @@ class Client:
             reason = _reason_of(error)
             raise TunnelError(f"{edge.authority} cannot be reached: {reason}") from error
 
-    async def _serve_tunnel(self, tunnel: Tunnel) -> None:
+    async def _serve_tunnel(self, link: Link, tunnel: Tunnel) -> None:
         if self._draining:  # it began during the handshake, and found no tunnel to wait for
             return
-        self._tunnel = tunnel
-        self._connected_at = trio.current_time()
+        link.open(tunnel)
         self.on_event(Connected(tunnel.version))
         await trio.sleep_forever()
 
@@ -268,14 +264,14 @@ class Client:
     def pause(self) -> None:
         """Have the gateway answer 503 to new requests; those under way finish."""
         self.paused = True
-        if self._tunnel is not None:
-            self._tunnel.pause(paused=True)
+        for tunnel in self._tunnels():
+            tunnel.pause(paused=True)
 
     def resume(self) -> None:
         """Take requests again."""
         self.paused = False
-        if self._tunnel is not None:
-            self._tunnel.pause(paused=False)
+        for tunnel in self._tunnels():
+            tunnel.pause(paused=False)
 
     def reconnect_now(self) -> None:
         """Dial at once if the client is waiting to."""
@@ -288,25 +284,32 @@ class Client:
         """
         self._draining = True
         self._retry_now.set()
-        tunnel = self._tunnel
-        if tunnel is None:
-            self._dialing.cancel(reason="the client is closing")
-            return
-        tunnel.go_away("the client is closing")
+        self._dialing.cancel(reason="the client is closing")
+        tunnels = self._tunnels()
+        for tunnel in tunnels:
+            tunnel.go_away("the client is closing")
         try:
             with trio.move_on_after(self.settings.drain_timeout_s):
-                await tunnel.wait_idle()
+                for tunnel in tunnels:
+                    await tunnel.wait_idle()
         finally:
-            tunnel.close(ErrorCode.NO_ERROR, "the client has closed")
+            for tunnel in tunnels:
+                tunnel.close(ErrorCode.NO_ERROR, "the client has closed")
+
+    def _tunnels(self) -> list[Tunnel]:
+        """Return the open tunnels: the current one, and those that are going away."""
+        return [link.tunnel for link in self._links if link.tunnel is not None]
 
     def statistics(self) -> MuxStatistics | None:
-        """Return a snapshot of the tunnel, None while there is none."""
-        return self._tunnel.mux.statistics() if self._tunnel else None
+        """Return a snapshot of the newest tunnel, None while there is none."""
+        tunnels = self._tunnels()
+        return tunnels[-1].mux.statistics() if tunnels else None
 
     @property
     def rtt_s(self) -> float | None:
         """The last measured round trip to the gateway."""
-        return self._tunnel.rtt_s if self._tunnel else None
+        tunnels = self._tunnels()
+        return tunnels[-1].rtt_s if tunnels else None
 
 
 def _reason_of(error: Exception) -> str:

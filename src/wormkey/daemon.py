@@ -32,6 +32,7 @@ from wormkey.command import (
 )
 from wormkey.config import FdAddress, TcpAddress, UnixAddress
 from wormkey.errors import ConfigError, StoreError
+from wormkey.inheritance import Inheritance
 from wormkey.install import install, uninstall
 from wormkey.status import status
 from wormkey.tokens import token
@@ -95,6 +96,7 @@ def _wormkeyd(context: click.Context, /, **flags: Any) -> int:  # noqa: ANN401 -
     """Serve the control plane and the gateway, in the foreground, until SIGTERM."""
     if context.invoked_subcommand is not None:
         return 0
+    inheritance = Inheritance.take(os.environ, os.getpid())
     load = loader_of(context, flags)
     settings = load()
     import trio
@@ -106,7 +108,7 @@ def _wormkeyd(context: click.Context, /, **flags: Any) -> int:  # noqa: ANN401 -
     for warning in warnings_of(settings):
         log.warning("configuration", extra={"warning": warning})
     try:
-        trio.run(nursery.serve, settings, load)
+        trio.run(nursery.serve, settings, load, inheritance)
     except (ConfigError, StoreError, OSError):
         raise
     except Exception:

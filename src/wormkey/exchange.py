@@ -191,7 +191,7 @@ class Exchange:
         extra = self.extra if fields.is_shared(head.fields) else self.extra + self.private
         answer = evolve(head, fields=head.fields + extra)
         # RFC 9112 §9.6: an answer that may come before its request is read announces the close.
-        viewer.write_head(answer, close=self.drain.draining or not viewer.content_finished)
+        viewer.write_head(answer, close=self.drain.closing or not viewer.content_finished)
         tally.answered(head.status, trio.current_time())
         taken = 0
         trailers: Fields = ()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import secrets
 from functools import partial
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 import trio
 from attrs import Factory, define, evolve, field
@@ -25,6 +25,7 @@ from wormkey.entrance import Admitted, Caller, admit_viewer
 from wormkey.errors import AdmissionError, ErrorCode, StreamError, TunnelError
 from wormkey.exchange import Exchange, refusal_of
 from wormkey.fields import ViewerFacts
+from wormkey.holding import Holding, PassedOnError
 from wormkey.http1 import Http1Limits, ViewerRequest
 from wormkey.http1_viewer import ViewerConnection
 from wormkey.leavers import Leavers
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from wormkey.frames import Fields
     from wormkey.routes.local import Entry
     from wormkey.session import Session
-    from wormkey.tunnel import Tunnel
 
 logger = logging.getLogger(__name__)
 access = logging.getLogger("wormkey.access")
@@ -50,7 +50,6 @@ access = logging.getLogger("wormkey.access")
 DRAIN_GRACE_S: Final = 0.5  # a connection that was accepted but has said nothing may still speak
 RETRIED: Final = frozenset({b"GET", b"HEAD"})  # sent again when a tunnel dies before an answer
 MAX_TRIES: Final = 3
-RETRY_AFTER_S: Final = 5
 
 _LEFT = (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError)
 
@@ -73,7 +72,9 @@ class Gateway:
     )
     _idle: set[ViewerConnection] = field(factory=set)
     _closing: bool = False  # the drain's grace is over: connections end after their request
-    _holds: set[trio.CancelScope] = field(factory=set)  # of requests that wait for a client
+    _holding: Holding = field(
+        init=False, default=Factory(lambda self: Holding(self.node), takes_self=True)
+    )
 
     async def run(self) -> None:
         """Watch for viewers who leave. Cancellation: stops watching."""
@@ -86,8 +87,7 @@ class Gateway:
 
         Cancellation: waits only.
         """
-        for hold in list(self._holds):
-            hold.cancel(reason="the server is shutting down")
+        self._holding.release()
         for entry in self.node.routes.entries():
             entry.ring()  # event streams end
         await trio.sleep(DRAIN_GRACE_S)
@@ -141,6 +141,8 @@ class Gateway:
         try:
             if not await self._route(visit, request):
                 return False
+        except PassedOnError:
+            await self._answers.again(visit)
         except AdmissionError as error:
             await self._answers.error(visit, error)
         except _LEFT:
@@ -222,6 +224,8 @@ class Gateway:
                 address = caller.viewer_address(self.node, request.head)
                 await admit_tunnel(self.node, viewer, request, address)
                 return False
+            case routing.Reserved() if self.node.drain.passing:
+                raise PassedOnError  # what it changes or shows is the next process's
             case routing.Reserved():
                 seen = scheme or self.node.public.scheme_of(route.authority)
                 return await self._desk.serve(visit, request, route, seen)
@@ -307,7 +311,7 @@ class Gateway:
         """
         hold_until = trio.current_time() + self.node.settings.hold_s
         while True:
-            tunnel = await self._find_tunnel(entry, hold_until, owner=owner)
+            tunnel = await self._holding.find_tunnel(entry, hold_until, owner=owner)
             if exchange.head.upgrade and not tunnel.version:
                 text = "The client at the other end is too old for WebSockets; update it."
                 raise AdmissionError(501, "websocket_unsupported", text)
@@ -337,40 +341,6 @@ class Gateway:
         if isinstance(error, StreamError):
             return error.retryable
         return isinstance(error, TunnelError) and exchange.head.method in RETRIED
-
-    async def _find_tunnel(self, entry: Entry, hold_until: float, *, owner: bool) -> Tunnel:
-        """Return the session's tunnel, waiting for a client that is away (--hold)."""
-        tunnel = await self._hold(entry, hold_until)
-        if entry.ended:
-            raise gone(entry.session)
-        retry = ((b"Retry-After", str(RETRY_AFTER_S).encode()),)
-        if tunnel is None and self.node.drain.draining:
-            raise AdmissionError(503, "draining", "The server is shutting down.", fields=retry)
-        if tunnel is None:
-            text = "The developer's machine is not connected right now."
-            raise AdmissionError(502, "no_tunnel", text, fields=retry)
-        if (entry.paused or tunnel.paused) and not owner:  # he may look at what he holds back
-            raise AdmissionError(503, "paused", "The owner has paused this page.", fields=retry)
-        return tunnel
-
-    async def _hold(self, entry: Entry, hold_until: float) -> Tunnel | None:
-        # The routes of this process hold nothing but tunnels.
-        tunnel = cast("Tunnel | None", entry.upstream)
-        if tunnel is not None and tunnel.takes_streams:
-            return tunnel
-        if tunnel is not None:  # it goes, or its end is under way: what is new waits for the next
-            entry.detach(tunnel)
-        node = self.node
-        if node.drain.draining or entry.waiting >= node.settings.max_held_requests:
-            return None
-        with trio.CancelScope() as hold:
-            self._holds.add(hold)
-            try:
-                found = await entry.wait_upstream(max(0.0, hold_until - trio.current_time()))
-                return cast("Tunnel | None", found)
-            finally:
-                self._holds.discard(hold)
-        return None
 
 
 def _page_of(received: Fields) -> routing.Page:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -21,7 +21,7 @@ from wormkey.audit import AuditRecord
 from wormkey.auditlog import AuditLog
 from wormkey.errors import StoreError
 from wormkey.store import Batch, Store
-from wormkey.usage import Meter
+from wormkey.usage import Meter, Usage
 
 if TYPE_CHECKING:
     from wormkey.config import Settings
@@ -44,16 +44,43 @@ class Journal:
     meters: Callable[[], Iterable[tuple[str, Meter]]]
     keep_records: int
     audit_log: AuditLog | None = None
+    told: Callable[[AuditRecord], None] | None = None  # gets every trace, too
+    heir: Callable[[Mapping[str, Usage]], Awaitable[bool]] | None = None  # takes the sums instead
     _token_uses: dict[bytes, datetime] = field(factory=dict, repr=False)  # of tokens that exist
     _loose: deque[AuditRecord] = field(factory=deque, repr=False)
     _dropped: int = 0
     _failing: bool = False
+    _passed_on: bool = False  # another process owns the sums of the store
+    _flushing: trio.Lock = field(factory=trio.Lock)
     _former: list[AuditLog] = field(factory=list)  # before a reload: flushed once more, then closed
 
     def publish(self, record: AuditRecord) -> None:
         """Keep a trace that the store has already, for the audit log."""
         if self.audit_log is not None:
             self.audit_log.add(record)
+        if self.told is not None:
+            self.told(record)
+
+    @property
+    def failing(self) -> bool:
+        """Whether the store took nothing at the last flush."""
+        return self._failing
+
+    def pass_on(self) -> None:
+        """Leave the sums to another process, which has read them: count from nothing.
+
+        From now on they go to ``heir``, once there is one; traces go to the store as before.
+        """
+        self._passed_on = True
+        for _, meter in self.meters():
+            meter.pass_on()
+
+    def take_back(self) -> None:
+        """Go on as before ``pass_on``."""
+        if self._passed_on:
+            self._passed_on = False
+            for _, meter in self.meters():
+                meter.take_back()
 
     def behind(self, record: AuditRecord) -> None:
         """Keep a trace that the store still has to get, for both."""
@@ -83,7 +110,7 @@ class Journal:
         for count in itertools.count(1):
             await trio.sleep(FLUSH_S)
             await self.flush()
-            if count % TRIM_EVERY == 0 and not self._failing:
+            if count % TRIM_EVERY == 0 and not self._failing and not self._passed_on:
                 try:
                     await self.store.trim_audit(self.keep_records)
                 except StoreError as error:
@@ -92,9 +119,16 @@ class Journal:
     async def flush(self) -> None:
         """Write what changed; what the store does not take stays for the next time.
 
-        One caller at a time. Cancellation: before the store begins; what was taken out for it
-        is put back.
+        Cancellation: before the store begins; what was taken out for it is put back.
         """
+        async with self._flushing:
+            await self._flush()
+
+    async def _flush(self) -> None:
+        if self.heir is not None:
+            usage = {key: meter.take() for key, meter in self.meters() if meter.dirty}
+            if not await self.heir(usage):
+                log.warning("usage lost", extra={"sessions": len(usage)})
         batch, metered = self._take()
         if batch.usage or batch.token_uses or batch.audit:
             try:
@@ -123,7 +157,7 @@ class Journal:
         """Return what changed, and the meters whose sums it holds, with their marks lowered."""
         usage, metered = {}, []
         for session_id, meter in self.meters():
-            if meter.dirty:
+            if meter.dirty and not self._passed_on:
                 meter.dirty = False
                 usage[session_id] = meter.snapshot()
                 metered.append(meter)

@@ -12,7 +12,7 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import define
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-@frozen
+@define
 class Notifier:
     """Speaks to the manager at ``path``, the value of NOTIFY_SOCKET; "" is nobody."""
 
     path: str = ""
+    _silent: bool = False
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Notifier:
@@ -44,6 +45,11 @@ class Notifier:
         """Say that the daemon is on its way out."""
         return self._send("STOPPING=1", status)
 
+    def hand_over(self, pid: int) -> None:
+        """Say that process ``pid`` is the service from now on; this one says nothing more."""
+        self._send(f"MAINPID={pid}")
+        self._silent = True
+
     def watchdog(self) -> bool:
         """Say that the daemon is alive; without it for WATCHDOG_USEC the manager ends it."""
         return self._send("WATCHDOG=1")
@@ -53,7 +59,7 @@ class Notifier:
         return self._send("", text)
 
     def _send(self, state: str, status: str = "") -> bool:
-        if not self.path:
+        if not self.path or self._silent:
             return False
         lines = [state] if state else []
         if status:

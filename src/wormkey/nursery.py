@@ -1,6 +1,6 @@
 """THE task tree of the daemon. Read this file first.
 
-    process nursery ─ signals ─ reload ─ reaper ─ lag ─ leavers ─ journal ─ watchdog ─ status line
+    process nursery ─ signals ─ reload ─ successor ─ reaper ─ lag ─ leavers ─ journal ─ watchdog …
      ├ accept loop                      ends when the drain begins
      └ servers' nursery                 hypercorn: control plane, admin socket; stop by trigger
         └ handler nursery               outlives accept; its deadline is the drain's
@@ -32,35 +32,37 @@ from attrs import frozen
 
 from wormkey import __version__
 from wormkey.access import Access
-from wormkey.admin import make_admin_app
 from wormkey.audit import DAEMON, AuditEvent
 from wormkey.auditlog import AuditLog
-from wormkey.control import serve_app, serve_control
 from wormkey.errors import StoreError
 from wormkey.facts import Facts
 from wormkey.firsttoken import read_first_token
 from wormkey.gateway import Gateway
 from wormkey.journal import Journal
-from wormkey.listeners import bound_port, listener_url, open_listeners, open_private_socket
+from wormkey.listeners import bound_port, listener_url
+from wormkey.listening import Heirloom, Listening, close_all
 from wormkey.metrics import Metrics
 from wormkey.node import Node
 from wormkey.notify import Notifier, watchdog_interval_s
+from wormkey.predecessor import Predecessor
 from wormkey.registry import Registry
 from wormkey.reload import Reloader
 from wormkey.routes.local import LocalRoutes
 from wormkey.routing import PublicUrl
 from wormkey.scopes import Drain
+from wormkey.serving import Accepting, ApiServers
 from wormkey.signing import KEY_BYTES, SigningKey
-from wormkey.statefolder import ADMIN_SOCKET, STORE_FILE, lock_state_folder, read_signing_key
+from wormkey.statefolder import STORE_FILE, lock_state_folder, read_signing_key
 from wormkey.store.memory import MemoryStore
+from wormkey.successor import Successor
 from wormkey.supervise import feed_watchdog, look_at, report_status
 from wormkey.trail import Trail
-from wormkey.transport import serve_connections
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from wormkey.config import Settings
+    from wormkey.inheritance import Inheritance
     from wormkey.store import Store
 
 logger = logging.getLogger(__name__)
@@ -78,15 +80,6 @@ class Running:
     gateway_url: str
     node: Node
     facts: Facts
-
-
-@frozen
-class _Listening:
-    """The listening sockets of one daemon; ``admin`` may be none."""
-
-    control: list[trio.SocketListener]
-    gateway: list[trio.SocketListener]
-    admin: list[trio.SocketListener]
 
 
 @asynccontextmanager
@@ -115,12 +108,14 @@ async def open_store(settings: Settings, metrics: Metrics | None = None) -> Asyn
 async def serve(
     settings: Settings,
     load: Callable[[], Settings] | None = None,
+    inheritance: Inheritance | None = None,
     *,
     task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run the daemon until a signal (or the node's drain) ends it.
 
-    ``load`` reads the settings anew for a reload; without it SIGHUP is not ours.
+    ``load`` reads the settings anew for a reload; without it SIGHUP is not ours. ``inheritance``
+    is what another daemon leaves, which hands over to this one.
 
     Raises:
         OSError: an address cannot be listened at.
@@ -131,49 +126,39 @@ async def serve(
     """
     # A throw-away daemon in open mode leaves nothing in the folder, so many may share it.
     shared = settings.store == "memory" and settings.access == "open"
-    lock = nullcontext() if shared else lock_state_folder(settings.state_dir)
-    with lock:  # before the store: a newer daemon must not migrate a file that is in use
-        await _serve(settings, load, task_status)
+    inherited = None if inheritance is None else inheritance.lock
+    folder = nullcontext(-1) if shared else lock_state_folder(settings.state_dir, inherited)
+    with folder as lock:  # before the store: a newer daemon must not migrate a file in use
+        await _serve(settings, load, Heirloom(inheritance, lock), task_status)
 
 
 async def _serve(
     settings: Settings,
     load: Callable[[], Settings] | None,
+    heirloom: Heirloom,
     task_status: trio.TaskStatus[Running],
 ) -> None:
     metrics = Metrics()
-    async with open_store(settings, metrics) as store:
-        with ExitStack() as opened:
-            control = await open_listeners(
-                settings.control, user_timeout_s=settings.close_timeout_s
-            )
-            opened.callback(_close, control)
-            gateway = await open_listeners(settings.gateway)
-            opened.callback(_close, gateway)
-            admin = _open_admin(settings)
-            opened.callback(_close, admin)
+    with ExitStack() as opened:
+        control = await heirloom.listen("control", settings.control, settings.close_timeout_s)
+        opened.callback(close_all, control)
+        gateway = await heirloom.listen("gateway", settings.gateway)
+        opened.callback(close_all, gateway)
+        admin = await heirloom.listen_privately(settings)
+        opened.callback(close_all, admin)
+        predecessor = None
+        if heirloom.inheritance is not None:
+            predecessor = Predecessor.of(heirloom.inheritance)
+            await predecessor.wait_go()
+        async with open_store(settings, metrics) as store:
             node = await _assemble(settings, store, metrics, bound_port(gateway))
+            listening = Listening(control, gateway, admin, heirloom.lock)
+            parts = _Parts.of(node, listening, predecessor)
             try:
-                await _run(node, _Listening(control, gateway, admin), load, task_status)
+                await _run(parts, load, task_status)
             finally:
                 with trio.move_on_after(settings.close_timeout_s, shield=True):
                     await _write_the_rest(node)
-
-
-def _open_admin(settings: Settings) -> list[trio.SocketListener]:
-    """Return the admin socket's listener; none with --store memory, or where it cannot be made."""
-    if settings.store == "memory":
-        return []
-    try:
-        return [open_private_socket(settings.state_dir / ADMIN_SOCKET)]
-    except OSError as error:  # some file systems have no sockets: the daemon's users need none
-        logger.warning("no admin socket", extra={"reason": error.strerror})
-        return []
-
-
-def _close(listeners: list[trio.SocketListener]) -> None:
-    for listener in listeners:
-        listener.socket.close()
 
 
 async def _assemble(
@@ -218,7 +203,8 @@ async def _write_the_rest(node: Node) -> None:
 
     Cancellation: before the store or the log begins to write; that part is lost.
     """
-    node.journal.behind(node.registry.trail.record(AuditEvent.DAEMON_STOPPED, DAEMON))
+    if not node.drain.passing:  # else the daemon goes on, in another process
+        node.journal.behind(node.registry.trail.record(AuditEvent.DAEMON_STOPPED, DAEMON))
     try:
         await node.journal.flush()
     finally:
@@ -234,13 +220,15 @@ class _Parts:
     """What the tasks of one daemon share."""
 
     node: Node
-    listening: _Listening
+    listening: Listening
     viewers: Gateway
     facts: Facts
     notifier: Notifier
+    predecessor: Predecessor | None
+    successor: Successor
 
     @classmethod
-    def of(cls, node: Node, listening: _Listening) -> _Parts:
+    def of(cls, node: Node, listening: Listening, predecessor: Predecessor | None) -> _Parts:
         store_path = node.settings.state_dir / STORE_FILE
         viewers = Gateway(node)
         facts = Facts(
@@ -250,33 +238,34 @@ class _Parts:
             gateway_url=listener_url(listening.gateway, "http"),
             store_path=None if node.settings.store == "memory" else store_path,
         )
-        return cls(node, listening, viewers, facts, Notifier.from_environment())
+        notifier = Notifier.from_environment()
+        successor = Successor(
+            node, notifier, lambda channel: listening.bequeath(node.settings, channel)
+        )
+        if predecessor is not None:
+            node.journal.told = predecessor.note
+        return cls(node, listening, viewers, facts, notifier, predecessor, successor)
 
 
 async def _run(
-    node: Node,
-    listening: _Listening,
-    load: Callable[[], Settings] | None,
-    task_status: trio.TaskStatus[Running],
+    parts: _Parts, load: Callable[[], Settings] | None, task_status: trio.TaskStatus[Running]
 ) -> None:
-    parts = _Parts.of(node, listening)
-    stop = trio.Event()
+    node, listening = parts.node, parts.listening
     async with trio.open_nursery() as process:
         process.start_soon(_watch_signals, node.drain, process.cancel_scope)
         if load is not None:
             process.start_soon(Reloader(node, parts.notifier, load, parts.facts.line).watch)
+            process.start_soon(parts.successor.watch)
         process.start_soon(_reap, node)
         process.start_soon(measure_lag, node.metrics)
         process.start_soon(parts.viewers.run)
         process.start_soon(node.journal.run)
         _report(process, parts)
         async with trio.open_nursery() as servers:
-            await servers.start(serve_control, node, listening.control, stop.wait)
-            if listening.admin:
-                admin = make_admin_app(node, parts.facts.as_json)
-                await servers.start(serve_app, admin, node.settings, listening.admin, stop.wait)
-            await _serve_viewers(process, parts, task_status)
-            stop.set()
+            api = ApiServers(servers, node, parts.facts, listening.control, listening.admin)
+            await api.resume()
+            await _serve_viewers(process, parts, api, task_status)
+            api.stop()
             # hypercorn's own bound is half of it
             servers.cancel_scope.deadline = trio.current_time() + 2 * node.settings.close_timeout_s
         process.cancel_scope.cancel(reason="the daemon stops")
@@ -295,46 +284,32 @@ def _report(process: trio.Nursery, parts: _Parts) -> None:
 
 
 async def _serve_viewers(
-    process: trio.Nursery, parts: _Parts, task_status: trio.TaskStatus[Running]
+    process: trio.Nursery,
+    parts: _Parts,
+    api: ApiServers,
+    task_status: trio.TaskStatus[Running],
 ) -> None:
     """Accept viewers and tunnels until the drain begins; return when all of them are done."""
     node, viewers = parts.node, parts.viewers
     running = Running(parts.facts.control_url, parts.facts.gateway_url, node, parts.facts)
     async with trio.open_nursery() as handlers:
-        accepting = trio.CancelScope()
         # The accept loop ends when the drain begins, before its handlers' nursery does.
-        await process.start(_accept, accepting, viewers, parts.listening.gateway, handlers)
+        accepting = Accepting(process, viewers, parts.listening.gateway, handlers)
+        await accepting.resume()
         await _announce(running, parts)
+        if parts.predecessor is not None:
+            process.start_soon(parts.predecessor.attend, node.routes.meter_of)
+        parts.successor.accepting = (api, accepting)
         node.started.set()
         task_status.started(running)
         await node.drain.wait()
         timeout_s = node.settings.drain_timeout_s
         logger.info("draining", extra={"timeout_s": timeout_s})
         parts.notifier.stopping(parts.facts.line())
-        accepting.cancel(reason="the daemon drains")
-        _close(parts.listening.gateway)
+        await accepting.pause()
+        close_all(parts.listening.gateway)
         handlers.cancel_scope.deadline = trio.current_time() + timeout_s
         await viewers.drain()
-
-
-async def _accept(
-    scope: trio.CancelScope,
-    viewers: Gateway,
-    listeners: list[trio.SocketListener],
-    handlers: trio.Nursery,
-    *,
-    task_status: trio.TaskStatus[None],
-) -> None:
-    node = viewers.node
-    with scope:
-        await serve_connections(
-            listeners,
-            viewers.serve_connection,
-            handlers,
-            limit=node.settings.max_connections,
-            user_timeout_s=lambda: node.settings.write_idle_timeout_s,
-            task_status=task_status,
-        )
 
 
 async def _announce(running: Running, parts: _Parts) -> None:
@@ -375,6 +350,8 @@ async def _reap(node: Node) -> None:
     """End sessions whose time is over; forget those that ended long ago."""
     for count in itertools.count(1):
         await trio.sleep(REAP_S)
+        if node.drain.passing:  # the next process does it; tunnels here know their time themselves
+            continue
         try:
             node.registry.expire(node.now())
             if count % SWEEPS_EVERY == 0:

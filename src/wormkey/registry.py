@@ -195,11 +195,15 @@ class Registry:
         record = self.trail.record(AuditEvent.SESSION_CLOSED, by, session)
         await self.store.close_session(session.session_id, closed_at, audit=record)
         self.trail.publish(record)
-        upstream = self.routes.end(evolve(entry.session, closed_at=closed_at))
+        self.end(evolve(entry.session, closed_at=closed_at), "the session was closed")
+        log.info("session closed", extra={"session": session.session_id, "slug": session.slug})
+
+    def end(self, session: Session, detail: str) -> None:
+        """Let nobody find a session that is over; ``detail`` is what its client is told."""
+        upstream = self.routes.end(session)
         self.passwords.forget(session.session_id)
         if upstream is not None:
-            upstream.close(ErrorCode.SESSION_CLOSED, "the session was closed")
-        log.info("session closed", extra={"session": session.session_id, "slug": session.slug})
+            upstream.close(ErrorCode.SESSION_CLOSED, detail)
 
     async def close_created_by(self, principal: str, by: Actor) -> int:
         """End every live session of a principal, such as ``token:laptop``; return how many.
@@ -257,11 +261,8 @@ class Registry:
         session = entry.session
         if entry.ended or session.state(now) is SessionState.LIVE:
             return False
-        upstream = self.routes.end(session)
-        self.passwords.forget(session.session_id)
+        self.end(session, "the session expired")
         self.trail.behind(self.trail.record(AuditEvent.SESSION_EXPIRED, DAEMON, session))
-        if upstream is not None:
-            upstream.close(ErrorCode.SESSION_CLOSED, "the session expired")
         log.info("session expired", extra={"session": session.session_id, "slug": session.slug})
         return True
 

@@ -20,7 +20,13 @@ T = TypeVar("T")
 class Drain:
     """The moment after which nothing new is begun; set once, seen by everybody."""
 
+    passing: bool = False  # another process takes over: it begins what is new
     _event: trio.Event = field(factory=trio.Event)
+
+    @property
+    def closing(self) -> bool:
+        """Whether this process begins nothing more: it drains, or hands over to another."""
+        return self.passing or self.draining
 
     @property
     def draining(self) -> bool:

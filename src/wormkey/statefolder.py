@@ -57,8 +57,11 @@ def read_signing_key(folder: Path) -> SigningKey:
 
 
 @contextmanager
-def lock_state_folder(folder: Path) -> Iterator[None]:
+def lock_state_folder(folder: Path, inherited: int | None = None) -> Iterator[int]:
     """Hold the folder as its only daemon; the kernel gives it back however the process ends.
+
+    Yields the lock's descriptor. One that is ``inherited`` holds it already, together with the
+    process that it came from, until both are gone (flock(2)).
 
     Raises:
         StoreError: another daemon holds it, or the folder cannot be written.
@@ -66,14 +69,15 @@ def lock_state_folder(folder: Path) -> Iterator[None]:
     path = folder / LOCK_FILE
     try:
         make_private_folder(folder)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        handle = os.open(path, flags, 0o600) if inherited is None else inherited
     except OSError as error:
         raise StoreError(
             f"cannot open {path}: {error.strerror}; check its owner and mode, or set --state-dir"
         ) from error
     try:
         _lock(handle, folder)
-        yield
+        yield handle
     finally:
         # The file stays: who waits for it and who makes it anew must never hold two.
         os.close(handle)

@@ -30,6 +30,7 @@ class Meter:
     sent_bytes: int = 0
     last_seen_at: datetime | None = None
     dirty: bool = False
+    _passed: Usage | None = None  # the sums that another process goes on with
 
     @classmethod
     def resume(cls, usage: Usage) -> Meter:
@@ -51,6 +52,33 @@ class Meter:
         if self.last_seen_at is None or now > self.last_seen_at:
             self.last_seen_at = now
         self.dirty = True
+
+    def include(self, usage: Usage) -> None:
+        """Add what another process has carried of the same session."""
+        self.requests += usage.requests
+        self.received_bytes += usage.received_bytes
+        self.sent_bytes += usage.sent_bytes
+        seen = usage.last_seen_at
+        if seen is not None and (self.last_seen_at is None or seen > self.last_seen_at):
+            self.last_seen_at = seen
+        self.dirty = True
+
+    def pass_on(self) -> None:
+        """Count from nothing: another process goes on with the sums so far."""
+        self._passed = self.take()
+
+    def take_back(self) -> None:
+        """Go on with the sums that were passed on: the other process failed."""
+        if self._passed is not None:
+            passed, self._passed = self._passed, None
+            self.include(passed)
+
+    def take(self) -> Usage:
+        """Return the sums and count from nothing; the moment of the last use stays."""
+        usage = self.snapshot()
+        self.requests = self.received_bytes = self.sent_bytes = 0
+        self.dirty = False
+        return usage
 
     def snapshot(self) -> Usage:
         """Return the sums as they are; ``dirty`` stays as it is."""

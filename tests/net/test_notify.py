@@ -120,3 +120,14 @@ def test_nothing_stays_open(manager: socket.socket) -> None:
     to(manager).ready()
     with closing(socket.socket()) as probe:
         assert probe.fileno() == free
+
+
+def test_a_hand_over_names_the_next_process_and_is_the_last_word(manager: socket.socket) -> None:
+    """Whoever was the service says nothing more: the manager listens to the other one."""
+    notifier = Notifier(manager.getsockname())
+    notifier.hand_over(4711)
+    assert manager.recv(1024) == b"MAINPID=4711"
+    assert not notifier.stopping("on its way out")
+    manager.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        manager.recv(1024)

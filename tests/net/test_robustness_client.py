@@ -9,12 +9,14 @@ import trio
 import trustme
 
 from tests.support.link import CutError
-from tests.support.origin import Connection, start_origin
-from tests.support.world import open_world
-from wormkey.client import (
+from tests.support.messages import LAST_CHUNK, Request, compose
+from tests.support.origin import Connection, each_request, start_origin
+from tests.support.world import Connected, open_world
+from wormkey.links import (
     FIRST_RETRY_S,
     FLAPPING_TRIES,
     HEALTHY_AFTER_S,
+    MAX_LINKS,
     MAX_RETRY_S,
     Backoff,
 )
@@ -73,3 +75,57 @@ async def test_an_upgraded_connection_to_a_tls_app_ends_with_its_viewer() -> Non
         await viewer.send_eof()
         with trio.fail_after(5):
             await ended.wait()
+
+
+async def test_a_gateway_that_goes_is_dialled_before_its_streams_are_over() -> None:
+    """A restart cuts nothing: new requests take the new tunnel, the old one ends its streams."""
+    go_on = trio.Event()
+
+    async def answer(connection: Connection, request: Request) -> None:
+        if request.target != b"/stream":
+            await connection.answer(b"new")
+            return
+        await connection.send(compose(b"HTTP/1.1 200 OK", ((b"Transfer-Encoding", b"chunked"),)))
+        await connection.send_chunk(b"first")
+        await go_on.wait()
+        await connection.send_chunk(b"last")
+        await connection.send(LAST_CHUNK)
+
+    async with open_world(each_request(answer)) as world:
+        assert world.client is not None
+        viewer = await world.open_viewer()
+        await viewer.request(b"/stream")
+        await viewer.read_final_head()
+        assert await viewer.read_chunk() == b"first"
+        (old,) = world.node.tunnels
+        old.go_away("a restart")
+        await world.client.wait(Connected, 2)
+        assert (await world.exchange(b"/")).data == b"new"
+        assert not old.ended
+        go_on.set()
+        assert await viewer.read_chunk() == b"last"
+        assert await viewer.read_chunk() == ()
+        await old.wait_idle()
+
+
+async def test_a_gateway_that_goes_away_for_ever_costs_a_few_tunnels() -> None:
+    """However often it says that it goes, the client keeps MAX_LINKS tunnels at most."""
+
+    async def wait(connection: Connection, _request: Request) -> None:
+        await connection.wait_left()
+
+    async with open_world(each_request(wait)) as world:
+        assert world.client is not None
+        for number in range(1, MAX_LINKS + 2):
+            viewer = await world.open_viewer()
+            await viewer.request(method=b"POST")  # nobody sends it again
+            await world.origin.wait_connections(number)
+            entry = world.node.routes.find(world.slug)
+            assert entry is not None
+            assert entry.upstream is not None
+            entry.upstream.go_away("again")  # type: ignore[attr-defined]
+            await world.client.wait(Connected, number + 1)
+        first = world.viewers[0]
+        answer = await first.read_response()
+        assert answer.status == 502
+        assert len(world.node.tunnels) <= MAX_LINKS

@@ -18,7 +18,7 @@ from tests.support.forkserver import Forked
 from tests.support.world import address_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from tests.support.forkserver import ForkServer
 
@@ -66,11 +66,17 @@ class Running:
 
     async def wait_line(self, lines: list[str], wanted: Callable[[str], bool]) -> str:
         """Wait for a line of ``out`` or ``err`` that is wanted; fail if the process ends first."""
+        return (await self.wait_lines(lines, wanted, 1))[0]
+
+    async def wait_lines(
+        self, lines: list[str], wanted: Callable[[str], bool], count: int
+    ) -> list[str]:
+        """Wait for so many lines that are wanted; fail if the process ends first."""
         async with self._news:
             while True:
-                for line in lines:
-                    if wanted(line):
-                        return line
+                found = [line for line in lines if wanted(line)]
+                if len(found) >= count:
+                    return found
                 assert not self.ended.is_set(), (self.process.returncode, self.out, self.err)
                 await self._news.wait()
 
@@ -125,7 +131,9 @@ async def run(
 
 
 @asynccontextmanager
-async def running(command: tuple[str, ...], home: Path, **more: str) -> AsyncIterator[Running]:
+async def running(
+    command: tuple[str, ...], home: Path, *, pass_fds: Sequence[int] = (), **more: str
+) -> AsyncIterator[Running]:
     """Start a process; kill it at the end if the test has not ended it."""
     process = await trio.lowlevel.open_process(
         command,
@@ -134,6 +142,7 @@ async def running(command: tuple[str, ...], home: Path, **more: str) -> AsyncIte
         stderr=subprocess.PIPE,
         env=environment(home, **more),
         cwd=home,
+        pass_fds=pass_fds,
     )
     async with attended(process) as started:
         yield started

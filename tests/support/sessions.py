@@ -41,6 +41,7 @@ class FakeUpstream:
 
     version: int = 1
     paused: bool = False
+    takes_streams: bool = True
     closed: ErrorCode | None = None
 
     @property

@@ -219,6 +219,29 @@ def test_a_reload_changes_options_under_a_request(story: Story) -> None:
             assert rest_of(viewer) == (0, "whole")
 
 
+def test_a_new_process_takes_over_under_a_request(story: Story) -> None:
+    """SIGUSR2: systemd follows to the new process, and what is under way comes to its end."""
+    pid = shown(story, "MainPID")
+    with shared(story) as url, view(story, f"{url}/whole") as viewer:
+        since = now(story)
+        story.droplet.run("systemctl kill --kill-whom=main --signal=USR2 wormkey")
+        logged(story, since, "handed over")
+        wait_for(story, "ActiveState", "active")
+        assert shown(story, "MainPID") != pid
+        assert api(story, "/access", story.token)[0] == 200
+        read_line(viewer, time.monotonic())
+        story.droplet.run(f"touch {ENOUGH}")
+        assert rest_of(viewer) == (0, "whole")
+        logged(story, since, "predecessor gone")
+        assert shown(story, "ActiveState") == "active"
+        assert shown(story, "SubState") == "running"
+    fed = shown(story, "WatchdogTimestampMonotonic")
+    deadline = time.monotonic() + WAIT_S
+    while shown(story, "WatchdogTimestampMonotonic") == fed:  # by the new one
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
 def test_a_stopped_process_is_killed_and_started_anew(story: Story) -> None:
     """By systemd's watchdog, which it feeds as long as it lives."""
     story.droplet.write(DROP_IN, "[Service]\nWatchdogSec=2\n")

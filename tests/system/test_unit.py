@@ -32,6 +32,21 @@ def test_the_unit_has_no_mistake(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
+def test_the_socket_units_have_no_mistake(tmp_path: Path) -> None:
+    """Both sockets are passed under the names that the daemon takes."""
+    text = UNIT.read_text().replace("/usr/local/bin/wormkeyd", "/bin/true")
+    (tmp_path / UNIT.name).write_text(text)
+    copies = []
+    for name in ("wormkey.socket", "wormkey-control.socket"):
+        copy = tmp_path / name
+        copy.write_text(UNIT.with_name(name).read_text())
+        copies.append(str(copy))
+    done = analyze("verify", "--man=no", *copies)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    names = [re.findall(r"FileDescriptorName=(\w+)", Path(copy).read_text()) for copy in copies]
+    assert names == [["gateway"], ["control"]]
+
+
 def test_verify_would_notice(tmp_path: Path) -> None:
     """The test above can fail."""
     copy = tmp_path / UNIT.name

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+from attrs import evolve
 
 from tests.support.sessions import HOUR_S, OWNER, Daemon, refusal
 from wormkey import changes
@@ -274,3 +275,26 @@ async def test_every_act_leaves_a_trace_without_secrets(daemon: Daemon) -> None:
     text = json.dumps([record.as_json() for record in records])
     secrets = [made.session_token, made.owner_token, made.password, "open sesame", access]
     assert not any(secret and secret in text for secret in secrets)
+
+
+async def test_what_another_process_changed_is_taken_up(daemon: Daemon) -> None:
+    """A kick, new rules and a closing that only the store knows of are in force here as well."""
+    made, ended = await daemon.create(), await daemon.create()
+    entry = daemon.registry.live(made.session)
+    viewer = entry.crowd.enter(
+        entry.session.policy, ViewerIds(None, "address"), trio.current_time(), owner=False
+    )
+    cut: list[str] = []
+    facts = Facts(target=b"/", method=b"GET", address="192.0.2.1")
+    entry.crowd.begin(viewer, facts, lambda: cut.append("cut"))
+    rules = evolve(made.session.policy, public=False)
+    await daemon.store.put_session(evolve(made.session, policy=rules, kicked=("somebody",)))
+    await daemon.store.close_session(ended.session.session_id, daemon.registry.now())
+    await daemon.changes.refresh({made.session.session_id, ended.session.session_id, "unknown"})
+    assert current(daemon, made.session).policy == rules
+    assert cut == ["cut"]
+    with pytest.raises(AdmissionError, match="ended your visit"):
+        entry.crowd.enter(rules, ViewerIds(None, "somebody"), trio.current_time(), owner=False)
+    with pytest.raises(AdmissionError) as caught:
+        daemon.registry.live(ended.session)
+    assert caught.value.status == 410

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trio.testing import MockClock
+
+    from wormkey.audit import AuditRecord
 
 
 KEPT = 20
@@ -183,3 +185,53 @@ async def test_audit_log_gets_every_trace_once(store: Store, tmp_path: Path) -> 
     assert list(await store.read_audit(9)) == [trace(2)]
     assert journal.audit_log is not None
     journal.audit_log.close()
+
+
+async def test_sums_that_are_passed_on_go_to_the_heir(
+    store: Store, meter: Meter, journal: Journal
+) -> None:
+    """The store's sums are another process's: here only what came since is told, once."""
+    told: list[dict[str, Usage]] = []
+
+    async def heir(usage: Mapping[str, Usage]) -> bool:
+        await trio.lowlevel.checkpoint()
+        told.append(dict(usage))
+        return True
+
+    meter.add(NOW, requests=3)
+    await journal.flush()
+    journal.pass_on()
+    meter.add(NOW, requests=1)
+    await journal.flush()  # nobody to tell yet
+    journal.heir = heir
+    journal.behind(trace(1))
+    await journal.flush()
+    await journal.flush()
+    (key,) = told[0]
+    assert [usage[key].requests for usage in told if usage] == [1]
+    assert [dict(batch.usage) for batch in store.batches if batch.usage] == [
+        {key: Usage(requests=3, last_seen_at=NOW)}
+    ]
+    assert len(store.batches[-1].audit) == 1  # traces are the store's as before
+
+
+async def test_a_hand_over_that_fails_loses_no_sums(
+    store: Store, meter: Meter, journal: Journal
+) -> None:
+    """What was passed on is taken back, with what came meanwhile."""
+    meter.add(NOW, requests=3)
+    await journal.flush()
+    journal.pass_on()
+    meter.add(NOW, requests=1)
+    journal.take_back()
+    await journal.flush()
+    assert [usage.requests for usage in store.batches[-1].usage.values()] == [4]
+
+
+async def test_who_listens_hears_every_trace(journal: Journal) -> None:
+    """A predecessor is told of changes whichever way they are stored."""
+    heard: list[AuditRecord] = []
+    journal.told = heard.append
+    journal.publish(trace(1))
+    journal.behind(trace(2))
+    assert heard == [trace(1), trace(2)]

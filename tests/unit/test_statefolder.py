@@ -101,3 +101,15 @@ def test_a_damaged_key_is_refused_by_name(tmp_path: Path, text: str) -> None:
     (tmp_path / SIGNING_KEY_FILE).write_text(text)
     with pytest.raises(StoreError, match=SIGNING_KEY_FILE):
         read_signing_key(tmp_path)
+
+
+def test_a_lock_is_shared_with_who_inherits_it(tmp_path: Path) -> None:
+    """The heir holds what its predecessor holds; the folder is free when both have let go."""
+    with lock_state_folder(tmp_path) as lock:
+        heir = os.dup(lock)
+        with lock_state_folder(tmp_path, heir):
+            pass
+        with pytest.raises(StoreError), lock_state_folder(tmp_path):
+            pass
+    with lock_state_folder(tmp_path):
+        pass

@@ -52,3 +52,30 @@ def test_meter_has_no_other_members() -> None:
     """There is one for every session: it is small and holds nothing else."""
     with pytest.raises(AttributeError):
         Meter().more = 1  # type: ignore[attr-defined]
+
+
+def test_sums_are_passed_on_and_taken_back() -> None:
+    """Another process goes on with the sums; if it fails, they and what came since are here."""
+    meter = Meter.resume(Usage(requests=5, received_bytes=6, sent_bytes=7, last_seen_at=NOW))
+    meter.pass_on()
+    meter.add(NOW + timedelta(seconds=1), requests=1, sent_bytes=2)
+    meter.take_back()
+    assert meter.dirty
+    assert meter.snapshot() == Usage(
+        requests=6, received_bytes=6, sent_bytes=9, last_seen_at=NOW + timedelta(seconds=1)
+    )
+    meter.take_back()  # only once
+    assert meter.snapshot().requests == 6
+
+
+def test_what_is_taken_is_counted_once() -> None:
+    """A heir adds what it is given; the giver starts from nothing."""
+    giver, heir = Meter(), Meter.resume(Usage(requests=10, last_seen_at=NOW))
+    giver.add(NOW - timedelta(days=1), requests=2, received_bytes=3, sent_bytes=4)
+    heir.include(giver.take())
+    assert not giver.dirty
+    assert giver.snapshot() == Usage(last_seen_at=NOW - timedelta(days=1))
+    assert heir.dirty
+    assert heir.snapshot() == Usage(requests=12, received_bytes=3, sent_bytes=4, last_seen_at=NOW)
+    heir.include(Usage(last_seen_at=NOW + timedelta(days=1)))
+    assert heir.snapshot().last_seen_at == NOW + timedelta(days=1)

@@ -70,6 +70,11 @@ class Upstream(Protocol):
         ...
 
     @property
+    def takes_streams(self) -> bool:
+        """Whether it may carry something new; one that goes only ends what it has."""
+        ...
+
+    @property
     def nursery(self) -> trio.Nursery:
         """The nursery whose child tasks the exchanges are.
 

@@ -209,6 +209,11 @@ class LocalRoutes:
         for entry in self._entries.values():
             yield entry.session.session_id, entry.meter
 
+    def meter_of(self, session_id: str) -> Meter | None:
+        """Return a session's meter; None where the session is forgotten."""
+        entry = self._by_id.get(session_id)
+        return None if entry is None else entry.meter
+
     def __len__(self) -> int:
         """Return how many live sessions there are."""
         return len(self._entries) - len(self._ended)
