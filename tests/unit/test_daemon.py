@@ -249,7 +249,7 @@ def test_the_daemon_gets_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """From the command line to the nursery, parsed."""
     served: list[Settings] = []
 
-    async def serve(settings: Settings, _load: object) -> None:
+    async def serve(settings: Settings, _load: object, _inheritance: object) -> None:
         served.append(settings)
 
     monkeypatch.setattr(nursery, "serve", serve)
