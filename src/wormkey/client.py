@@ -29,7 +29,7 @@ from wormkey.transport import set_tcp_options
 from wormkey.tunnel import Tunnel, TunnelTimings
 
 if TYPE_CHECKING:
-    from wormkey.mux import MuxStatistics
+    from wormkey.inbox import MuxStatistics
     from wormkey.tunnelstream import TunnelStream
 
 FIRST_RETRY_S: Final = 0.25  # an established tunnel was lost: most often the server restarts

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from attrs import frozen
 
+from wormkey.calm import MAX_GLITCHES
 from wormkey.errors import ErrorCode, RemoteProtocolError
 from wormkey.frames import MAX_FRAME_BYTES, MAX_WINDOW_BYTES, Data, Hello, Response, Trailers
 from wormkey.stream import Half, Input, Stream
@@ -37,6 +38,7 @@ class MuxLimits:
     max_streams: int = 1024
     v0_stream_bytes: int = 16 * 1024 * KIB
     v0_tunnel_bytes: int = 64 * 1024 * KIB
+    max_glitches: int = MAX_GLITCHES  # in a minute
     agent: bytes = b"wormkey"
 
     @property
@@ -54,6 +56,16 @@ class MuxLimits:
             max_streams=self.max_streams,
             agent=self.agent,
         )
+
+
+@frozen
+class MuxStatistics:
+    """A snapshot of one tunnel's protocol state."""
+
+    streams: int
+    held_bytes: int
+    queued_bytes: int
+    going_away: bool
 
 
 class Inbox:

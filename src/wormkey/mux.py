@@ -12,11 +12,10 @@ that the others go on.
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, TypeAlias, assert_never
-
-from attrs import frozen
+from typing import TYPE_CHECKING, assert_never
 
 from wormkey import wire, wire0
+from wormkey.calm import Calm
 from wormkey.errors import ErrorCode, RemoteProtocolError, StreamError
 from wormkey.frames import (
     MAX_STREAM_ID,
@@ -24,6 +23,7 @@ from wormkey.frames import (
     TUNNEL,
     VERSION,
     Data,
+    Event,
     Fields,
     Frame,
     GoAway,
@@ -41,7 +41,7 @@ from wormkey.frames import (
     Trailers,
     Window,
 )
-from wormkey.inbox import Inbox, MuxLimits
+from wormkey.inbox import Inbox, MuxLimits, MuxStatistics
 from wormkey.outbox import Outbox
 from wormkey.stream import Half, Input, Stream
 from wormkey.windows import SendWindow
@@ -49,26 +49,12 @@ from wormkey.windows import SendWindow
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Event: TypeAlias = (
-    Hello | Request | Response | Data | Trailers | Reset | Pong | GoAway | Pause | Resume
-)
-
 
 class Role(enum.Enum):
     """Which end of the tunnel this is: only the gateway opens streams."""
 
     GATEWAY = "gateway"
     CLIENT = "client"
-
-
-@frozen
-class MuxStatistics:
-    """A snapshot of one tunnel's protocol state."""
-
-    streams: int
-    held_bytes: int
-    queued_bytes: int
-    going_away: bool
 
 
 class Mux:
@@ -80,6 +66,7 @@ class Mux:
         self.version = version
         self.peer: Hello | None = None if version else Hello(version=0, max_streams=MAX_STREAM_ID)
         self.paused = False
+        self.calm = Calm(limits.max_glitches)
         self.peer_going_away: GoAway | None = None
         self._going_away: ErrorCode | None = None  # what our last GOAWAY said
         self._limits = limits
@@ -215,6 +202,7 @@ class Mux:
 
     def _drop(self, stream: Stream) -> None:
         self._outbox.forget(stream)
+        self.calm.over(stream.receive_window.available_bytes)
         self._grant(TUNNEL, self._inbox.drop(stream))
 
     def ping(self, payload: bytes) -> None:
@@ -249,14 +237,16 @@ class Mux:
     # ── bytes in ──────────────────────────────────────────────────────────────────────────────
 
     def receive(self, message: bytes) -> list[Event]:
-        """Return what a message means, in order.
+        """Return what a message means, in order. Whoever has a clock settles ``calm`` behind it.
 
         Raises:
             RemoteProtocolError: the peer broke the protocol for the whole tunnel. A rule broken
                 on one stream resets that stream instead, and its Reset is among the events.
         """
         events: list[Event] = []
-        for frame in self._decoder.feed(message):
+        frames = self._decoder.feed(message)
+        self.calm.message(len(message), len(frames), self._decoder.ignored)
+        for frame in frames:
             if self.peer is None and not isinstance(frame, Hello):
                 raise RemoteProtocolError("a frame before HELLO")
             self._frame(frame, events)
@@ -264,6 +254,7 @@ class Mux:
         return events
 
     def _frame(self, frame: Frame, events: list[Event]) -> None:
+        self.calm.frame(frame)
         match frame:
             case Data() | Response() | Trailers():
                 self._stream_frame(frame, events)
@@ -293,6 +284,7 @@ class Mux:
     def _on_reset(self, frame: Reset, events: list[Event]) -> None:
         stream = self._live(frame.stream_id)
         if stream is None:
+            self.calm.late()
             return
         if frame.code is ErrorCode.NO_ERROR and stream.receiving is Half.ENDED:
             # The answer is complete, the peer only wants no more of the request (RFC 9113 §8.1):
@@ -330,6 +322,7 @@ class Mux:
             return
         stream = self._live(stream_id)
         if stream is None:
+            self.calm.late()
             return
         try:
             stream.send_window.grant(increment)
@@ -356,6 +349,7 @@ class Mux:
         if size:
             self._inbox.arrive(size)
         if stream is None:  # late, for a stream that is over: only the tunnel's window counts it
+            self.calm.late()
             self._grant(TUNNEL, self._inbox.give_back(size))
             return
         held = stream.receive_window.held_bytes
@@ -364,6 +358,7 @@ class Mux:
         except RemoteProtocolError as error:
             uncounted = held + size - stream.receive_window.held_bytes
             self._grant(TUNNEL, self._inbox.give_back(uncounted))
+            self.calm.glitch()
             self._fail(stream, error, events)
             return
         if not isinstance(frame, Data):

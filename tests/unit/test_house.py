@@ -30,6 +30,7 @@ PROVED_BY = {
     "dialer": "net/test_origin_client*.py",
     "exchange": "net/test_gateway_streaming*.py",
     "handshake": "net/test_gateway_tunnels*.py",
+    "keepalive": "trio/test_tunnel_times*.py",
     "leavers": "net/test_gateway_cancellation*.py",
     "node": "net/test_gateway*.py",
     "nursery": "e2e/test_programs*.py",

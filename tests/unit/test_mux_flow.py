@@ -29,7 +29,7 @@ from wormkey.frames import (
     Response,
     Window,
 )
-from wormkey.mux import MuxStatistics
+from wormkey.inbox import MuxStatistics
 
 # ── resets ─────────────────────────────────────────────────────────────────────────────────────
 
