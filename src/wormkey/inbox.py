@@ -133,8 +133,7 @@ class Inbox:
                         stream.interim_heads > MAX_INTERIM_HEADS
                         or stream.interim_bytes > MAX_INTERIM_BYTES
                     ):
-                        text = "too many interim heads"
-                        raise RemoteProtocolError(text, ErrorCode.ENHANCE_YOUR_CALM)
+                        raise RemoteProtocolError("too many interim heads")
                 if end:
                     stream.receive(Input.END)
             case Trailers():

@@ -142,7 +142,7 @@ def test_interim_heads_cannot_fill_the_memory() -> None:
     inbox.receive(stream, Response(ONE, large))
     with pytest.raises(RemoteProtocolError) as caught:
         inbox.receive(stream, Response(ONE, EARLY))
-    assert caught.value.code is ErrorCode.ENHANCE_YOUR_CALM
+    assert caught.value.code is ErrorCode.PROTOCOL_ERROR
 
 
 def test_a_window_grows_while_the_next_hop_keeps_up() -> None:
