@@ -110,16 +110,11 @@ class Mux:
         if not self.version:
             self._outbox.put(self._encode(Data(stream_id, b"", end_stream=True)))
 
-    def _new_stream(self, stream_id: StreamId, sending: Half, receiving: Half) -> None:
+    def _new_stream(self, stream_id: StreamId, sending: Half, receiving: Half) -> Stream:
         window = self.peer.stream_window_bytes if self.peer and self.version else MAX_WINDOW_BYTES
-        self._streams[stream_id] = Stream(
-            stream_id,
-            sending,
-            receiving,
-            SendWindow(window),
-            self._inbox.new_window(),
-            progress=self._inbox.tick(),
-        )
+        stream = self._inbox.new_stream(stream_id, sending, receiving, SendWindow(window))
+        self._streams[stream_id] = stream
+        return stream
 
     def send_head(self, stream_id: StreamId, head: ResponseHead, *, end_stream: bool) -> None:
         """Answer a stream; interim heads first, then one final head.
@@ -167,8 +162,7 @@ class Mux:
 
     def queued_bytes(self, stream_id: StreamId) -> int:
         """How much content of a stream waits for its windows or its turn."""
-        stream = self._streams.get(stream_id)
-        return stream.outbox_bytes if stream else 0
+        return stream.outbox_bytes if (stream := self._streams.get(stream_id)) else 0
 
     def flushed(self, stream_id: StreamId) -> bool:
         """Whether nothing of a stream waits any more, its end neither."""
@@ -183,6 +177,11 @@ class Mux:
         grant, tunnel_grant = self._inbox.release(stream, count)
         self._grant(stream_id, grant)
         self._grant(TUNNEL, tunnel_grant)
+
+    def took_head(self, stream_id: StreamId, fields: Fields) -> None:
+        """Say that a head or a trailer section costs the tunnel no more."""
+        if (stream := self._streams.get(stream_id)) is not None:
+            self._inbox.took_head(stream, fields)
 
     def _grant(self, stream_id: StreamId, increment: int) -> None:
         if increment:
@@ -309,11 +308,13 @@ class Mux:
         if frame.stream_id <= self._last_id:
             raise RemoteProtocolError("a stream id used again", ErrorCode.STREAM_CLOSED)
         self._last_id = frame.stream_id
-        if self._going_away is not None or len(self._streams) >= self._limits.max_streams:
+        full = len(self._streams) >= self._limits.max_streams or self._inbox.crowded
+        if full or self._going_away is not None:
             self._outbox.put(self._encode(Reset(frame.stream_id, ErrorCode.REFUSED_STREAM)))
             return
         receiving = Half.ENDED if frame.end_stream else Half.CONTENT
-        self._new_stream(frame.stream_id, Half.HEAD, receiving)
+        stream = self._new_stream(frame.stream_id, Half.HEAD, receiving)
+        self._inbox.hold_head(stream, frame.head.fields)
         events.append(frame)
 
     def _on_window(self, stream_id: StreamId, increment: int, events: list[Event]) -> None:
@@ -363,6 +364,7 @@ class Mux:
             return
         if not isinstance(frame, Data):
             events.append(frame)
+            self._relieve(events)
         elif size or frame.end_stream:  # an empty frame that ends nothing says nothing
             events.append(frame)
             self._bound(stream, frame, events)
@@ -374,6 +376,9 @@ class Mux:
                 self._grant(stream.id, self._inbox.growth(stream))
         except RemoteProtocolError as error:
             self._fail(stream, error, events)
+        self._relieve(events)
+
+    def _relieve(self, events: list[Event]) -> None:
         while victim := self._inbox.victim(self._streams.values()):
             text = "this tunnel holds too much that nobody reads"
             self._fail(victim, RemoteProtocolError(text, ErrorCode.ENHANCE_YOUR_CALM), events)
