@@ -136,6 +136,7 @@ def mux_limits(settings: Settings, version: str) -> MuxLimits:
         max_streams=settings.max_streams,
         v0_stream_bytes=settings.v0_stream_bytes,
         v0_tunnel_bytes=settings.v0_tunnel_bytes,
+        max_glitches=settings.max_glitches,
         agent=f"wormkeyd/{version}".encode(),
     )
 

@@ -17,8 +17,11 @@ import trio
 from attrs import define, field
 
 from wormkey import masking
+from wormkey.errors import RemoteProtocolError
+from wormkey.framemeter import FrameMeter
 from wormkey.transport import is_plain_socket, receive, send_nowait, send_with_progress
 
+DEAF_BYTES: Final = 256 * 1024  # read and dropped of a refused peer, so that it hears why
 READ_BYTES: Final = 64 * 1024  # trio-websocket's own 4 KiB reads carried 82 MB/s, these 231
 
 _BINARY: Final = 0x82  # FIN and opcode 2
@@ -55,11 +58,15 @@ class Carrier(trio.abc.Stream):
     write_timeout_s: float
     masked: bool
     on_end: Callable[[], None] | None = None
+    on_glitches: Callable[[int], None] | None = None  # told of frames that carry no message
+    on_refusal: Callable[[RemoteProtocolError], None] | None = None
     ended: bool = False
     failure: str = ""  # why this end gave it up, which trio-websocket keeps to itself
     _rest: bytes = b""
     _busy: bool = False
     _shut: bool = False
+    _deaf_bytes: int | None = None  # the peer is refused: how much of it is still read
+    _meter: FrameMeter = field(factory=FrameMeter)
     _free: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
 
     # ── messages of the tunnel ────────────────────────────────────────────────────────────────
@@ -139,14 +146,40 @@ class Carrier(trio.abc.Stream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Receive; b"" at the end. Cancellation: nothing is lost."""
+        while True:
+            if self._deaf_bytes is not None and self._deaf_bytes < 0:
+                await trio.sleep_forever()  # the closing handshake has a deadline
+            try:
+                data = await receive(self.inner, max_bytes or READ_BYTES)
+            except trio.BrokenResourceError:
+                self._end()
+                raise
+            if not data:
+                self._end()
+                return data
+            if self._is_calm(data):
+                return data
+
+    def deafen(self) -> None:
+        """Read no more of a peer that is refused than lets it hear why."""
+        if self._deaf_bytes is None:
+            self._deaf_bytes = DEAF_BYTES
+
+    def _is_calm(self, data: bytes) -> bool:
+        """Count what was read before the library sees it; a peer that overdoes it is refused."""
+        if self._deaf_bytes is not None:
+            self._deaf_bytes -= len(data)
+            return False
         try:
-            data = await receive(self.inner, max_bytes or READ_BYTES)
-        except trio.BrokenResourceError:
-            self._end()
-            raise
-        if not data:
-            self._end()
-        return data
+            glitches = self._meter.feed(data)
+            if glitches and self.on_glitches is not None:
+                self.on_glitches(glitches)
+        except RemoteProtocolError as error:
+            self.deafen()
+            if self.on_refusal is not None:
+                self.on_refusal(error)
+            return False
+        return True
 
     def _end(self) -> None:
         self.ended = True

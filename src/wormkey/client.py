@@ -31,7 +31,7 @@ from wormkey.transport import set_tcp_options
 from wormkey.tunnel import Tunnel, TunnelTimings
 
 if TYPE_CHECKING:
-    from wormkey.mux import MuxStatistics
+    from wormkey.inbox import MuxStatistics
     from wormkey.tunnelstream import TunnelStream
 
 logger = logging.getLogger(__name__)

@@ -284,6 +284,9 @@ class Settings:
     tunnel_window_bytes: int = _size("32MiB", "the bytes in flight of all of a tunnel's streams")
     v0_stream_bytes: int = _size("16MiB", "the bytes held for a stream of a v0 client")
     v0_tunnel_bytes: int = _size("64MiB", "the bytes held for all streams of a v0 client")
+    max_glitches: int = _count(
+        "10000", "frames a minute that move nothing, of one client, until its tunnel ends"
+    )
 
     # Sessions. Rates may be used up at once and refill evenly over a minute.
     max_session_creations: int = _count(

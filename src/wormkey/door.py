@@ -16,6 +16,7 @@ from wormkey import forwarded, throttle
 from wormkey.access import principal_of
 from wormkey.errors import AdmissionError
 from wormkey.guard import bearer_of
+from wormkey.routing import is_own_host
 from wormkey.throttle import LOOPBACK
 
 if TYPE_CHECKING:
@@ -83,6 +84,10 @@ async def admit_caller(node: Node, request: Request) -> Caller:
     origin = request.headers.get("origin")
     if origin is not None and origin not in node.settings.cors_origins:
         raise AdmissionError(403, "origin_not_allowed", "this web origin may not create sessions")
+    host = request.headers.get("host", "").encode("latin-1")
+    if not is_own_host(host, node.public):
+        sentence = "this server is not called so; --public-url tells it its name"
+        raise AdmissionError(403, "origin_not_allowed", sentence)
     return Caller(principal=f"address:{address}", address=address, free=address == LOOPBACK)
 
 

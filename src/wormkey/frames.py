@@ -173,3 +173,8 @@ Frame: TypeAlias = (
     | Pause
     | Resume
 )
+
+# What a Mux tells its owner; the other frames are its own affair.
+Event: TypeAlias = (
+    Hello | Request | Response | Data | Trailers | Reset | Pong | GoAway | Pause | Resume
+)

@@ -12,16 +12,28 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from attrs import frozen
 
+from wormkey.calm import MAX_GLITCHES
 from wormkey.errors import ErrorCode, RemoteProtocolError
-from wormkey.frames import MAX_FRAME_BYTES, MAX_WINDOW_BYTES, Data, Hello, Response, Trailers
+from wormkey.frames import (
+    MAX_FRAME_BYTES,
+    MAX_WINDOW_BYTES,
+    Data,
+    Fields,
+    Hello,
+    Response,
+    StreamId,
+    Trailers,
+)
 from wormkey.stream import Half, Input, Stream
-from wormkey.windows import ReceiveWindow
+from wormkey.windows import ReceiveWindow, SendWindow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MAX_INTERIM_HEADS: Final = 32  # 1xx heads before the final one; more is a loop, not an answer
 MAX_INTERIM_BYTES: Final = MAX_FRAME_BYTES  # of all of them: no window holds them back
+MAX_HELD_HEAD_BYTES: Final = 8 * 1024 * 1024  # of all streams: no window holds heads back
+FIELD_BYTES: Final = 150  # what a field costs in memory beside its octets
 KIB: Final = 1024
 MIN_MESSAGE_BYTES0: Final = 1024 * KIB  # existing clients send what their origin's socket gave
 
@@ -37,6 +49,7 @@ class MuxLimits:
     max_streams: int = 1024
     v0_stream_bytes: int = 16 * 1024 * KIB
     v0_tunnel_bytes: int = 64 * 1024 * KIB
+    max_glitches: int = MAX_GLITCHES  # in a minute
     agent: bytes = b"wormkey"
 
     @property
@@ -56,6 +69,16 @@ class MuxLimits:
         )
 
 
+@frozen
+class MuxStatistics:
+    """A snapshot of one tunnel's protocol state."""
+
+    streams: int
+    held_bytes: int
+    queued_bytes: int
+    going_away: bool
+
+
 class Inbox:
     """The receiving side of a tunnel's flow control."""
 
@@ -65,6 +88,7 @@ class Inbox:
         self._windows = bool(version)
         self._grown_bytes = 0
         self._progress = 0
+        self._head_bytes = 0
         self._tunnel = ReceiveWindow.of(limits.tunnel_window_bytes if version else MAX_WINDOW_BYTES)
         self._relief_bytes = (
             limits.tunnel_window_bytes * 3 // 4 if version else limits.v0_tunnel_bytes
@@ -72,13 +96,37 @@ class Inbox:
 
     @property
     def held_bytes(self) -> int:
-        """What all streams together hold: the tunnel's cost in memory."""
+        """What all streams together hold: the tunnel's cost in memory, beside its heads."""
         return self._tunnel.held_bytes
 
     def new_window(self) -> ReceiveWindow:
         """Return the receive window of a new stream."""
         size = self._limits.stream_window_bytes if self._windows else MAX_WINDOW_BYTES
         return ReceiveWindow.of(size)
+
+    def new_stream(
+        self, stream_id: StreamId, sending: Half, receiving: Half, send_window: SendWindow
+    ) -> Stream:
+        """Return a new stream, with the receive window that its peer has been told."""
+        window = self.new_window()
+        return Stream(stream_id, sending, receiving, send_window, window, progress=self.tick())
+
+    @property
+    def crowded(self) -> bool:
+        """Whether heads that nobody has taken cost so much that no new one may add to them."""
+        return self._head_bytes > MAX_HELD_HEAD_BYTES
+
+    def hold_head(self, stream: Stream, fields: Fields) -> None:
+        """Count a head or a trailer section that arrived: no window holds it back."""
+        size_bytes = _cost(fields)
+        stream.head_bytes += size_bytes
+        self._head_bytes += size_bytes
+
+    def took_head(self, stream: Stream, fields: Fields) -> None:
+        """Count one as taken."""
+        size_bytes = _cost(fields)
+        stream.head_bytes -= size_bytes
+        self._head_bytes -= size_bytes
 
     def tick(self) -> int:
         """Return the next value of the counter that is the ground's stand-in for a clock."""
@@ -114,6 +162,7 @@ class Inbox:
                     stream.receive(Input.END)
             case Response(_, head, end):
                 stream.receive(Input.INTERIM if head.interim else Input.HEAD)
+                self.hold_head(stream, head.fields)
                 if head.interim:
                     stream.interim_heads += 1
                     stream.interim_bytes += sum(len(name) + len(v) for name, v in head.fields)
@@ -121,12 +170,12 @@ class Inbox:
                         stream.interim_heads > MAX_INTERIM_HEADS
                         or stream.interim_bytes > MAX_INTERIM_BYTES
                     ):
-                        text = "too many interim heads"
-                        raise RemoteProtocolError(text, ErrorCode.ENHANCE_YOUR_CALM)
+                        raise RemoteProtocolError("too many interim heads")
                 if end:
                     stream.receive(Input.END)
-            case Trailers():
+            case Trailers(_, fields):
                 stream.receive(Input.TRAILERS)
+                self.hold_head(stream, fields)
             case _:
                 assert_never(frame)
 
@@ -162,9 +211,12 @@ class Inbox:
 
     def victim(self, streams: Iterable[Stream]) -> Stream | None:
         """Return the stream to give up when the tunnel is too full: the one stalled longest."""
-        if self._tunnel.held_bytes <= self._relief_bytes:
+        if self._tunnel.held_bytes > self._relief_bytes:
+            holders = (stream for stream in streams if stream.receive_window.held_bytes)
+        elif self.crowded:
+            holders = (stream for stream in streams if stream.head_bytes)
+        else:
             return None
-        holders = (stream for stream in streams if stream.receive_window.held_bytes)
         return min(holders, key=lambda stream: stream.progress, default=None)
 
     def release(self, stream: Stream, count: int) -> tuple[int, int]:
@@ -178,9 +230,14 @@ class Inbox:
     def drop(self, stream: Stream) -> int:
         """Forget a stream; return the tunnel's grant for what it held."""
         window = stream.receive_window
+        self._head_bytes -= stream.head_bytes
         if self._windows:
             self._grown_bytes -= window.size_bytes - self._limits.stream_window_bytes
         return self._granted(self._tunnel.release(window.held_bytes))
 
     def _granted(self, grant: int) -> int:
         return grant if self._windows else 0
+
+
+def _cost(fields: Fields) -> int:
+    return sum([len(name) + len(value) + FIELD_BYTES for name, value in fields])

@@ -12,11 +12,10 @@ that the others go on.
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, TypeAlias, assert_never
-
-from attrs import frozen
+from typing import TYPE_CHECKING, assert_never
 
 from wormkey import wire, wire0
+from wormkey.calm import Calm
 from wormkey.errors import ErrorCode, RemoteProtocolError, StreamError
 from wormkey.frames import (
     MAX_STREAM_ID,
@@ -24,6 +23,7 @@ from wormkey.frames import (
     TUNNEL,
     VERSION,
     Data,
+    Event,
     Fields,
     Frame,
     GoAway,
@@ -41,7 +41,7 @@ from wormkey.frames import (
     Trailers,
     Window,
 )
-from wormkey.inbox import Inbox, MuxLimits
+from wormkey.inbox import Inbox, MuxLimits, MuxStatistics
 from wormkey.outbox import Outbox
 from wormkey.stream import Half, Input, Stream
 from wormkey.windows import SendWindow
@@ -49,26 +49,12 @@ from wormkey.windows import SendWindow
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Event: TypeAlias = (
-    Hello | Request | Response | Data | Trailers | Reset | Pong | GoAway | Pause | Resume
-)
-
 
 class Role(enum.Enum):
     """Which end of the tunnel this is: only the gateway opens streams."""
 
     GATEWAY = "gateway"
     CLIENT = "client"
-
-
-@frozen
-class MuxStatistics:
-    """A snapshot of one tunnel's protocol state."""
-
-    streams: int
-    held_bytes: int
-    queued_bytes: int
-    going_away: bool
 
 
 class Mux:
@@ -80,6 +66,7 @@ class Mux:
         self.version = version
         self.peer: Hello | None = None if version else Hello(version=0, max_streams=MAX_STREAM_ID)
         self.paused = False
+        self.calm = Calm(limits.max_glitches)
         self.peer_going_away: GoAway | None = None
         self._going_away: ErrorCode | None = None  # what our last GOAWAY said
         self._limits = limits
@@ -123,16 +110,11 @@ class Mux:
         if not self.version:
             self._outbox.put(self._encode(Data(stream_id, b"", end_stream=True)))
 
-    def _new_stream(self, stream_id: StreamId, sending: Half, receiving: Half) -> None:
+    def _new_stream(self, stream_id: StreamId, sending: Half, receiving: Half) -> Stream:
         window = self.peer.stream_window_bytes if self.peer and self.version else MAX_WINDOW_BYTES
-        self._streams[stream_id] = Stream(
-            stream_id,
-            sending,
-            receiving,
-            SendWindow(window),
-            self._inbox.new_window(),
-            progress=self._inbox.tick(),
-        )
+        stream = self._inbox.new_stream(stream_id, sending, receiving, SendWindow(window))
+        self._streams[stream_id] = stream
+        return stream
 
     def send_head(self, stream_id: StreamId, head: ResponseHead, *, end_stream: bool) -> None:
         """Answer a stream; interim heads first, then one final head.
@@ -180,8 +162,7 @@ class Mux:
 
     def queued_bytes(self, stream_id: StreamId) -> int:
         """How much content of a stream waits for its windows or its turn."""
-        stream = self._streams.get(stream_id)
-        return stream.outbox_bytes if stream else 0
+        return stream.outbox_bytes if (stream := self._streams.get(stream_id)) else 0
 
     def flushed(self, stream_id: StreamId) -> bool:
         """Whether nothing of a stream waits any more, its end neither."""
@@ -196,6 +177,11 @@ class Mux:
         grant, tunnel_grant = self._inbox.release(stream, count)
         self._grant(stream_id, grant)
         self._grant(TUNNEL, tunnel_grant)
+
+    def took_head(self, stream_id: StreamId, fields: Fields) -> None:
+        """Say that a head or a trailer section costs the tunnel no more."""
+        if (stream := self._streams.get(stream_id)) is not None:
+            self._inbox.took_head(stream, fields)
 
     def _grant(self, stream_id: StreamId, increment: int) -> None:
         if increment:
@@ -215,6 +201,7 @@ class Mux:
 
     def _drop(self, stream: Stream) -> None:
         self._outbox.forget(stream)
+        self.calm.over(stream.receive_window.available_bytes)
         self._grant(TUNNEL, self._inbox.drop(stream))
 
     def ping(self, payload: bytes) -> None:
@@ -249,14 +236,16 @@ class Mux:
     # ── bytes in ──────────────────────────────────────────────────────────────────────────────
 
     def receive(self, message: bytes) -> list[Event]:
-        """Return what a message means, in order.
+        """Return what a message means, in order. Whoever has a clock settles ``calm`` behind it.
 
         Raises:
             RemoteProtocolError: the peer broke the protocol for the whole tunnel. A rule broken
                 on one stream resets that stream instead, and its Reset is among the events.
         """
         events: list[Event] = []
-        for frame in self._decoder.feed(message):
+        frames = self._decoder.feed(message)
+        self.calm.message(len(message), len(frames), self._decoder.ignored)
+        for frame in frames:
             if self.peer is None and not isinstance(frame, Hello):
                 raise RemoteProtocolError("a frame before HELLO")
             self._frame(frame, events)
@@ -264,6 +253,7 @@ class Mux:
         return events
 
     def _frame(self, frame: Frame, events: list[Event]) -> None:
+        self.calm.frame(frame)
         match frame:
             case Data() | Response() | Trailers():
                 self._stream_frame(frame, events)
@@ -293,6 +283,7 @@ class Mux:
     def _on_reset(self, frame: Reset, events: list[Event]) -> None:
         stream = self._live(frame.stream_id)
         if stream is None:
+            self.calm.late()
             return
         if frame.code is ErrorCode.NO_ERROR and stream.receiving is Half.ENDED:
             # The answer is complete, the peer only wants no more of the request (RFC 9113 §8.1):
@@ -317,11 +308,13 @@ class Mux:
         if frame.stream_id <= self._last_id:
             raise RemoteProtocolError("a stream id used again", ErrorCode.STREAM_CLOSED)
         self._last_id = frame.stream_id
-        if self._going_away is not None or len(self._streams) >= self._limits.max_streams:
+        full = len(self._streams) >= self._limits.max_streams or self._inbox.crowded
+        if full or self._going_away is not None:
             self._outbox.put(self._encode(Reset(frame.stream_id, ErrorCode.REFUSED_STREAM)))
             return
         receiving = Half.ENDED if frame.end_stream else Half.CONTENT
-        self._new_stream(frame.stream_id, Half.HEAD, receiving)
+        stream = self._new_stream(frame.stream_id, Half.HEAD, receiving)
+        self._inbox.hold_head(stream, frame.head.fields)
         events.append(frame)
 
     def _on_window(self, stream_id: StreamId, increment: int, events: list[Event]) -> None:
@@ -330,6 +323,7 @@ class Mux:
             return
         stream = self._live(stream_id)
         if stream is None:
+            self.calm.late()
             return
         try:
             stream.send_window.grant(increment)
@@ -356,6 +350,7 @@ class Mux:
         if size:
             self._inbox.arrive(size)
         if stream is None:  # late, for a stream that is over: only the tunnel's window counts it
+            self.calm.late()
             self._grant(TUNNEL, self._inbox.give_back(size))
             return
         held = stream.receive_window.held_bytes
@@ -364,10 +359,12 @@ class Mux:
         except RemoteProtocolError as error:
             uncounted = held + size - stream.receive_window.held_bytes
             self._grant(TUNNEL, self._inbox.give_back(uncounted))
+            self.calm.glitch()
             self._fail(stream, error, events)
             return
         if not isinstance(frame, Data):
             events.append(frame)
+            self._relieve(events)
         elif size or frame.end_stream:  # an empty frame that ends nothing says nothing
             events.append(frame)
             self._bound(stream, frame, events)
@@ -379,6 +376,9 @@ class Mux:
                 self._grant(stream.id, self._inbox.growth(stream))
         except RemoteProtocolError as error:
             self._fail(stream, error, events)
+        self._relieve(events)
+
+    def _relieve(self, events: list[Event]) -> None:
         while victim := self._inbox.victim(self._streams.values()):
             text = "this tunnel holds too much that nobody reads"
             self._fail(victim, RemoteProtocolError(text, ErrorCode.ENHANCE_YOUR_CALM), events)

@@ -263,6 +263,18 @@ def _label_of(host: bytes, public: PublicUrl) -> bytes | None:
     return b"" if _is_ip(name) else None
 
 
+def is_own_host(host: bytes, public: PublicUrl) -> bool:
+    """Tell whether a Host is no name by which a stranger's DNS could lead a browser here.
+
+    It is this server's, an IP address, or a name without a dot, as a private network has them:
+    the public DNS has no such names (DNS rebinding).
+    """
+    parts = split_authority(host)
+    if parts is None:
+        return False
+    return _label_of(host, public) is not None or b"." not in parts[0].removesuffix(b".")
+
+
 def _on_base_host(
     target: bytes, authority: bytes, fields: Sequence[bytes], public: PublicUrl, page: Page
 ) -> Route:

@@ -67,6 +67,7 @@ class Stream:
     queued: bool = False  # whether it stands in the mux's line of ready streams
     interim_heads: int = 0
     interim_bytes: int = 0
+    head_bytes: int = 0  # what heads and trailers cost that nobody has taken
     progress: int = 0
 
     def receive(self, what: Input) -> None:

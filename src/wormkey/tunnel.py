@@ -15,8 +15,6 @@ Only this file and handshake.py know trio-websocket. The text is docs/protocol.m
 from __future__ import annotations
 
 import logging
-import math
-import struct
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
@@ -28,6 +26,7 @@ from wormkey.carrier import Carrier
 from wormkey.errors import ErrorCode, RemoteProtocolError, StreamError, TunnelError
 from wormkey.frames import (
     Data,
+    Event,
     GoAway,
     Hello,
     Pause,
@@ -40,14 +39,13 @@ from wormkey.frames import (
     StreamId,
     Trailers,
 )
-from wormkey.mux import Event, Mux, Role
+from wormkey.keepalive import KeepAlive
+from wormkey.mux import Mux, Role
 from wormkey.tunnelstream import TunnelStream
 
 logger = logging.getLogger(__name__)
 
-_SERIAL = struct.Struct(">Q")  # a PING's payload; v0 has none
 RECHECK_S: Final = 60.0  # expiry is wall time, and the clock may jump; the daemon looks more often
-REMEASURE_S: Final = 60.0  # between two round trips measured on a busy tunnel
 DIRECT_STREAMS: Final = 2  # so few have nothing to join, and write by themselves
 
 T = TypeVar("T")
@@ -89,9 +87,18 @@ class Tunnel:
     _idle: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
     _flushed: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
     _ready: trio.Event = field(factory=trio.Event)
-    _received_at: float = field(factory=trio.current_time)
-    _pings: int = 0
-    _pinged_at: float | None = None  # None when the last PING is answered
+    _life: KeepAlive = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """v0 gateways say nothing by themselves; v0 clients send PING, unasked."""
+        timings, version = self.timings, self.version
+        self._life = KeepAlive(
+            self._ping,
+            timings.ping_interval_s,
+            timings.silence_timeout_s if version else timings.v0_silence_timeout_s,
+            asks=bool(version) or self.mux.role is Role.CLIENT,
+            numbered=bool(version),
+        )
 
     # ── what others call ──────────────────────────────────────────────────────────────────────
 
@@ -226,6 +233,7 @@ class Tunnel:
         """
         async with trio.open_nursery() as outer:
             self._carrier = carrier
+            carrier.on_glitches, carrier.on_refusal = self._take_glitches, self._refuse
             outer.start_soon(self._guard, self._read, connection)
             outer.start_soon(self._guard, self._write, carrier)
             outer.start_soon(self._keep_alive)
@@ -279,19 +287,31 @@ class Tunnel:
         except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as error:
             self._end(TunnelError(f"the connection broke: {error}"), lost=True)
         except RemoteProtocolError as error:
-            logger.warning("tunnel protocol error", extra={"reason": str(error)})
-            if not self.ended:
-                self.mux.go_away(error.code, str(error).encode())
-            self._end(TunnelError(f"protocol error: {error}"))
+            self._refuse(error)
+
+    def _refuse(self, error: RemoteProtocolError) -> None:
+        """End the tunnel of a peer that broke the protocol; it is told why."""
+        logger.warning("tunnel protocol error", extra={"reason": str(error)})
+        if self._carrier is not None:
+            self._carrier.deafen()
+        if not self.ended:
+            self.mux.go_away(error.code, str(error).encode())
+        self._end(TunnelError(f"protocol error: {error}"))
+
+    def _take_glitches(self, count: int) -> None:
+        """Count frames of the WebSocket that carry no message; raises as Calm.settle."""
+        self.mux.calm.glitch(count)
+        self.mux.calm.settle(trio.current_time())
 
     async def _read(self, connection: WebSocketConnection) -> None:
         while True:
             message = await connection.get_message()
-            self._received_at = trio.current_time()
+            now = self._life.heard_at = trio.current_time()
             if isinstance(message, str):
                 raise RemoteProtocolError("a text message in a tunnel")
             for event in self.mux.receive(message):
                 self._dispatch(event)
+            self.mux.calm.settle(now)
             if self.mux.wants_to_write:
                 self._writer.unpark()
 
@@ -304,11 +324,11 @@ class Tunnel:
             case Request(stream_id, head):
                 self._serve(TunnelStream(self, stream_id, ended=event.end_stream), head)
             case Pong(payload):
-                if self._pinged_at is not None and payload == self._serial():
-                    self.rtt_s = trio.current_time() - self._pinged_at
-                    self._pinged_at = None
+                round_trip_s = self._life.answered(payload)
+                if round_trip_s is not None:
+                    self.rtt_s = round_trip_s
                     if self.on_round_trip is not None:
-                        self.on_round_trip(self.rtt_s)
+                        self.on_round_trip(round_trip_s)
             case Hello():
                 self._ready.set()
             case GoAway():
@@ -366,35 +386,14 @@ class Tunnel:
                 stream.drained()
 
     async def _keep_alive(self) -> None:
-        timings = self.timings
-        with trio.move_on_after(timings.hello_timeout_s):
+        with trio.move_on_after(self.timings.hello_timeout_s):
             await self._ready.wait()
         if not self._ready.is_set():
             self._end(TunnelError("the peer sent no HELLO"), lost=True)
             return
-        limit = timings.silence_timeout_s if self.version else timings.v0_silence_timeout_s
-        # v0 gateways answer PING and say nothing by themselves; v0 clients send it, unasked.
-        pings = bool(self.version) or self.mux.role is Role.CLIENT
-        pinged_at = -math.inf
-        while True:
-            now = trio.current_time()
-            if now >= self._received_at + limit:
-                self._end(TunnelError(f"the peer was silent for {limit:g} s"), lost=True)
-                return
-            # A peer that has just spoken need not be asked; its round trip is, now and then.
-            quiet_at = max(self._received_at, pinged_at) + timings.ping_interval_s
-            ping_at = min(quiet_at, pinged_at + REMEASURE_S) if pings else math.inf
-            if now >= ping_at:
-                self._ping(now)
-                pinged_at = now
-            else:
-                await trio.sleep_until(min(ping_at, self._received_at + limit))
+        await self._life.wait_silent()
+        self._end(TunnelError(f"the peer was silent for {self._life.limit_s:g} s"), lost=True)
 
-    def _ping(self, now: float) -> None:
-        self._pings += 1
-        self._pinged_at = now
-        self.mux.ping(self._serial())
+    def _ping(self, payload: bytes) -> None:
+        self.mux.ping(payload)
         self.wake_writer()
-
-    def _serial(self) -> bytes:
-        return _SERIAL.pack(self._pings) if self.version else b""

@@ -140,6 +140,9 @@ class TunnelStream:
                 raise self._error
             await self._receiver.park()
         frame = self._frames.popleft()
+        if not isinstance(frame, Data):
+            fields = frame.fields if isinstance(frame, Trailers) else frame.head.fields
+            self._tunnel.mux.took_head(self.id, fields)
         if isinstance(frame, Trailers) or frame.end_stream:
             self.ended = True
         return frame

@@ -322,19 +322,15 @@ def _decode(kind: int, flags: int, stream_id: StreamId, data: bytes) -> Frame | 
         case FrameType.RESET:
             code = ErrorCode.of(payload.u32())
             return Reset(stream_id, code, payload.rest(MAX_DETAIL_BYTES))
-        case FrameType.PING:
-            return Ping(payload.rest(MAX_OPAQUE_BYTES))
-        case FrameType.PONG:
-            return Pong(payload.rest(MAX_OPAQUE_BYTES))
+        case FrameType.PING | FrameType.PONG:
+            return (Ping if kind == FrameType.PING else Pong)(payload.rest(MAX_OPAQUE_BYTES))
         case FrameType.HELLO:
             return _hello(payload)
         case FrameType.GOAWAY:
             last, code = StreamId(payload.u32()), ErrorCode.of(payload.u32())
             return GoAway(last, code, payload.rest(MAX_DETAIL_BYTES))
-        case FrameType.PAUSE:
-            frame = Pause()
-        case FrameType.RESUME:
-            frame = Resume()
+        case FrameType.PAUSE | FrameType.RESUME:
+            frame = Pause() if kind == FrameType.PAUSE else Resume()
         case _:
             return None
     payload.done()
@@ -344,13 +340,14 @@ def _decode(kind: int, flags: int, stream_id: StreamId, data: bytes) -> Frame | 
 class Decoder:
     """Turns the tunnel's bytes into frames, however they were sliced into messages."""
 
-    __slots__ = ("_held", "_max_frame_bytes", "_wanted_bytes")
+    __slots__ = ("_held", "_max_frame_bytes", "_wanted_bytes", "ignored")
 
     def __init__(self, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
         """``max_frame_bytes`` is the payload limit that this end's HELLO states."""
         self._held = bytearray()
         self._wanted_bytes = 0  # nothing can come of fewer held bytes, so they are not looked at
         self._max_frame_bytes = max_frame_bytes
+        self.ignored = 0  # how many frames of unknown types came
 
     @property
     def pending_bytes(self) -> int:
@@ -386,6 +383,8 @@ class Decoder:
                 frames.append(Data(stream_id, data[start:end], ends, blocked))
             elif (frame := _decode(kind, flags, stream_id, data[start:end])) is not None:
                 frames.append(frame)
+            else:
+                self.ignored += 1
         if at < size:
             self._held += data[at:]
             self._wanted_bytes = wanted_bytes

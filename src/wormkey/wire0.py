@@ -212,11 +212,12 @@ def _response_head(text: bytes) -> ResponseHead:
 class Decoder0:
     """Turns v0 messages into frames. It holds nothing between messages."""
 
-    __slots__ = ("_max_message_bytes",)
+    __slots__ = ("_max_message_bytes", "ignored")
 
     def __init__(self, max_message_bytes: int = MAX_MESSAGE_BYTES0) -> None:
         """``max_message_bytes`` bounds one message, its five header bytes included."""
         self._max_message_bytes = max_message_bytes
+        self.ignored = 0  # how many messages said nothing
 
     def feed(self, message: bytes) -> list[Frame]:
         """Return the frame of one message, or none for what existing programs ignore.
@@ -234,12 +235,16 @@ class Decoder0:
                 ErrorCode.FRAME_SIZE_ERROR,
             )
         if len(message) < HEADER_BYTES0:
+            self.ignored += 1
             return []
         kind, number = _HEADER.unpack_from(message)
         if number == TUNNEL and MessageType.OPEN_STREAM <= kind <= MessageType.WS_UPGRADE:
             raise RemoteProtocolError(f"a message of type {kind:#04x} on stream 0")
         frame = _decode(kind, StreamId(number), message)
-        return [] if frame is None else [frame]
+        if frame is None:
+            self.ignored += 1
+            return []
+        return [frame]
 
 
 def _decode(kind: int, stream_id: StreamId, message: bytes) -> Frame | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.plane import BODY, Plane, open_plane
+from tests.support.viewer import open_viewer
 from wormkey.values import parse_network
 
 if TYPE_CHECKING:
@@ -122,3 +123,51 @@ async def test_unknown_names_are_counted(tmp_path: Path) -> None:
         statuses = [(await plane.answer("GET", target)).status for target in targets]
         assert statuses == [404, 404, 404, 429]
         assert (await plane.answer("GET", f"/sessions/by-slug/{made['slug']}")).status == 200
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/access"])
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        (b"localhost", 200),
+        (b"127.0.0.1:3001", 200),
+        (b"[::1]:3001", 200),
+        (b"wormkeyd:3001", 200),
+        (b"quiet-otter.localhost", 200),
+        (b"evil.example", 403),
+        (b"evil.example:3001", 403),
+        (b"127.0.0.1.evil.example", 403),
+        (b"localhost.evil.example.", 403),
+        (b"user@localhost", 403),
+    ],
+)
+async def test_dns_rebinding_opens_no_door(
+    path: str, host: bytes, status: int, tmp_path: Path
+) -> None:
+    """In open mode a page whose name leads here asks as itself: its host is a stranger's."""
+    async with open_plane(tmp_path, access="open") as plane:
+        viewer = await open_viewer("127.0.0.1", plane.port, host)
+        answer = await viewer.exchange(path.encode())
+        await viewer.aclose()
+        assert answer.status == status
+        if status == 403:
+            assert b'"code":"origin_not_allowed"' in answer.data
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ((b"Origin", b"http://evil.example"), (b"Content-Type", b"application/json")),
+        ((b"Origin", b"http://evil.example"),),
+        ((b"Origin", b"null"),),
+        ((b"Origin", b"http://localhost:5173"), (b"Sec-Fetch-Site", b"same-site")),
+    ],
+)
+async def test_a_web_page_creates_no_session(
+    fields: tuple[tuple[bytes, bytes], ...], tmp_path: Path
+) -> None:
+    """A form or a fetch across origins needs no permission to send, so it is refused here."""
+    async with open_plane(tmp_path, access="open") as plane:
+        answer = await plane.answer("POST", "/sessions", content=b'{"port": 1}', fields=fields)
+        assert answer.status == 403
+        assert len(plane.node.routes) == 0

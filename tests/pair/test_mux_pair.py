@@ -17,7 +17,7 @@ from wormkey.mux import Mux, Role
 from wormkey.stream import Half
 
 if TYPE_CHECKING:
-    from wormkey.mux import Event
+    from wormkey.frames import Event
     from wormkey.stream import Stream
     from wormkey.windows import ReceiveWindow
 

@@ -7,9 +7,9 @@ from attrs import define, field
 
 from wormkey import wire, wire0
 from wormkey.errors import ErrorCode, RemoteProtocolError
-from wormkey.frames import Frame, Hello, RequestHead, ResponseHead, StreamId
+from wormkey.frames import Event, Frame, Hello, RequestHead, ResponseHead, StreamId
 from wormkey.inbox import MuxLimits
-from wormkey.mux import Event, Mux, Role
+from wormkey.mux import Mux, Role
 
 KIB = 1024
 ONE, TWO = StreamId(1), StreamId(2)

@@ -17,7 +17,8 @@ from tests.support.tunnels import (
 )
 from wormkey.errors import ErrorCode, TunnelError
 from wormkey.frames import GoAway, Ping, Pong, StreamId, Window
-from wormkey.tunnel import RECHECK_S, REMEASURE_S
+from wormkey.keepalive import REMEASURE_S
+from wormkey.tunnel import RECHECK_S
 
 Clock = trio.testing.MockClock
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"

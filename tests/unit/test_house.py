@@ -36,6 +36,7 @@ PROVED_BY = {
     "predecessor": "e2e/test_handover*.py",
     "serving": "e2e/test_handover*.py",
     "successor": "e2e/test_handover*.py",
+    "keepalive": "trio/test_tunnel_times*.py",
     "leavers": "net/test_gateway_cancellation*.py",
     "node": "net/test_gateway*.py",
     "nursery": "e2e/test_programs*.py",

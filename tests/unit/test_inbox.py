@@ -142,7 +142,7 @@ def test_interim_heads_cannot_fill_the_memory() -> None:
     inbox.receive(stream, Response(ONE, large))
     with pytest.raises(RemoteProtocolError) as caught:
         inbox.receive(stream, Response(ONE, EARLY))
-    assert caught.value.code is ErrorCode.ENHANCE_YOUR_CALM
+    assert caught.value.code is ErrorCode.PROTOCOL_ERROR
 
 
 def test_a_window_grows_while_the_next_hop_keeps_up() -> None:
@@ -242,3 +242,25 @@ def test_v0_carries_more_than_the_greatest_window() -> None:
         inbox.arrive(piece)
         stream.receive_window.arrive(piece)
         assert inbox.release(stream, piece) == (0, 0)
+
+
+def test_heads_that_nobody_takes_have_a_bound() -> None:
+    """No window holds them back: the one stalled longest is given up, until they fit."""
+    inbox = Inbox(LIMITS, 1)
+    streams = [make(inbox, half=Half.HEAD) for _ in range(200)]
+    wide = ResponseHead(200, tuple([(b"a", b"")] * 256))
+    for stream in streams:
+        inbox.receive(stream, Response(ONE, wide))
+    assert not inbox.crowded
+    assert inbox.victim(streams) is None
+    large = Trailers(ONE, ((b"a", bytes(MAX_FRAME_BYTES)),))
+    for stream in streams:
+        inbox.receive(stream, large)
+    assert inbox.crowded
+    assert inbox.victim(streams) is streams[0]
+    for stream in streams:
+        inbox.took_head(stream, large.fields)
+    assert inbox.victim(streams) is None
+    for stream in streams:
+        inbox.drop(stream)
+        assert not inbox.crowded

@@ -39,6 +39,7 @@ from wormkey.frames import (
     Trailers,
     Window,
 )
+from wormkey.inbox import FIELD_BYTES, MAX_HELD_HEAD_BYTES
 from wormkey.mux import Mux, Role
 from wormkey.outbox import MAX_QUEUED_HEAD_BYTES
 
@@ -318,3 +319,16 @@ def test_frames_of_a_stream_that_is_over_are_ignored(frame: Frame, *, closed: bo
     assert feed(mux, frame) == []
     assert sent(mux) == []
     assert mux.statistics().held_bytes == 0
+
+
+def test_a_client_refuses_requests_whose_heads_fill_its_memory() -> None:
+    """They are held until their streams are over; then there is room again."""
+    mux = client(evolve(LIMITS, max_streams=2000))
+    wide = evolve(GET, fields=((b"a", bytes(60_000)),))
+    taken = 0
+    for number in range(1, 201):
+        taken += bool(feed(mux, Request(StreamId(number), wide, end_stream=True)))
+    assert taken == MAX_HELD_HEAD_BYTES // (60_001 + FIELD_BYTES) + 1
+    assert sent(mux).count(Reset(StreamId(200), ErrorCode.REFUSED_STREAM)) == 1
+    mux.close_stream(ONE, ErrorCode.NO_ERROR)
+    assert feed(mux, Request(StreamId(201), GET, end_stream=True))

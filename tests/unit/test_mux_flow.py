@@ -27,9 +27,12 @@ from wormkey.frames import (
     Request,
     Reset,
     Response,
+    ResponseHead,
+    StreamId,
+    Trailers,
     Window,
 )
-from wormkey.mux import MuxStatistics
+from wormkey.inbox import MAX_HELD_HEAD_BYTES, MuxStatistics
 
 # ── resets ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -181,3 +184,22 @@ def test_a_full_tunnel_gives_up_the_stream_stalled_longest() -> None:
     assert isinstance(event, Reset)
     assert (event.stream_id, event.code) == (TWO, ErrorCode.ENHANCE_YOUR_CALM)
     assert mux.statistics().held_bytes == 51
+
+
+def test_heads_that_viewers_do_not_take_cost_a_tunnel_a_bounded_amount() -> None:
+    """128 KiB of heads for each of 200 streams: those stalled longest are reset, the rest lives."""
+    mux = gateway()
+    large = ((b"a", bytes(64_000)),)
+    resets = 0
+    for _ in range(200):
+        number = mux.open_stream(GET, end_stream=True)
+        events = feed(mux, Response(number, ResponseHead(200, large)))
+        events += feed(mux, Trailers(number, large))
+        resets += sum(isinstance(event, Reset) for event in events)
+        sent(mux)
+    kept = mux.statistics().streams
+    assert kept == 200 - resets
+    assert kept * 2 * 64_000 <= MAX_HELD_HEAD_BYTES
+    for number in range(200 - kept + 1, 201):
+        mux.took_head(StreamId(number), large)
+    assert not any(isinstance(e, Reset) for e in feed(mux, Response(ONE, OK)))

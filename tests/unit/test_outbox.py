@@ -246,14 +246,54 @@ def test_a_forgotten_stream_sends_nothing() -> None:
 def test_a_large_trailer_section_opens_the_next_message() -> None:
     """It keeps its turn; no message is longer than the peer takes."""
     outbox = open_outbox()
-    first, trailing, last = make(1), make(2), make(3)
-    outbox.add(first, bytes(1000))
+    trailing, last = make(2), make(3)
+    outbox.put(PING * 100)
     trailers = Trailers(StreamId(2), ((b"A", bytes(60_000)), (b"B", bytes(5000))))
     end(outbox, trailing, wire.encode(trailers))
     outbox.add(last, b"last")
     one, two = drain(outbox)
-    assert frames(one) == [Data(StreamId(1), bytes(1000))]
+    assert frames(one) == [Ping(b"12345678")] * 100
     assert frames(two) == [trailers, Data(StreamId(3), b"last")]
+
+
+def test_an_end_does_not_wait_for_the_content_of_others() -> None:
+    """No window holds it back; a stream that ends between its neighbours keeps its own order."""
+    outbox = open_outbox(window=5)
+    waiting, ending = make(1), make(2)
+    outbox.add(waiting, b"abcdef")
+    outbox.add(ending, b"x")
+    end(outbox, waiting)
+    end(outbox, ending, wire.encode(Trailers(StreamId(2), ())))
+    assert frames(b"".join(drain(outbox))) == [Data(StreamId(1), b"abcde")]
+    outbox.forget(waiting)
+    outbox.window.grant(1)
+    assert frames(b"".join(drain(outbox))) == [Data(StreamId(2), b"x"), Trailers(StreamId(2), ())]
+
+
+def test_a_grant_of_one_byte_buys_one_look() -> None:
+    """A thousand streams wait; whoever grants the tunnel byte by byte wakes one of them."""
+    looks = 0
+
+    class Seen(SendWindow):
+        @property
+        def available_bytes(self) -> int:  # type: ignore[override]
+            nonlocal looks
+            looks += 1
+            return WIDE
+
+        @available_bytes.setter
+        def available_bytes(self, value: int) -> None:
+            pass
+
+    outbox = open_outbox(window=0)
+    for number in range(1, 1001):
+        stream = make(number)
+        stream.send_window = Seen(WIDE)
+        outbox.add(stream, b"content")
+    looks = 0
+    outbox.window.grant(1)
+    assert frames(b"".join(drain(outbox))) == [Data(StreamId(1), b"c")]
+    assert looks < 10
 
 
 @given(
