@@ -24,9 +24,11 @@ from wormkey.handshake import Handshake, dial
 from wormkey.http1 import Http1Limits
 from wormkey.inbox import MuxLimits
 from wormkey.origin import Origin
+from wormkey.scopes import alongside
 from wormkey.target import Target
 from wormkey.transport import set_tcp_options
 from wormkey.tunnel import Tunnel, TunnelTimings
+from wormkey.wake import WAKE_CHECK_S, Wake
 
 if TYPE_CHECKING:
     from wormkey.mux import MuxStatistics
@@ -136,6 +138,7 @@ class Client:
     target: Target
     on_event: Callable[[ClientEvent], None] = lambda _: None
     paused: bool = False
+    wake: Wake = field(factory=Wake)
     _edge: Edge = field(init=False)
     _origin: Origin = field(init=False)
     _tunnel: Tunnel | None = field(default=None, init=False)
@@ -144,6 +147,8 @@ class Client:
     _connected_at: float | None = field(default=None, init=False)
     _draining: bool = field(default=False, init=False)
     _dialing: trio.CancelScope = field(factory=trio.CancelScope, init=False)
+    _attempt: trio.CancelScope = field(factory=trio.CancelScope, init=False)
+    _woke: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         """The edge is parsed here, so that a bad URL is told before anything starts."""
@@ -160,11 +165,15 @@ class Client:
 
         Cancellation: the tunnel is cut; the session lives on at the server.
         """
+        await alongside(self._keep_open, self._watch_sleep)
+
+    async def _keep_open(self) -> None:
         try:
             while not self._draining:
                 self._connected_at = None
                 try:
-                    await self._connect_once()
+                    with trio.CancelScope() as self._attempt:
+                        await self._connect_once()
                     reason = "the tunnel was closed"
                 except TunnelError as error:
                     self._raise_if_final(error)
@@ -173,15 +182,32 @@ class Client:
                     after_s = 0.0
                 if self._draining:
                     return
+                if self._woke:
+                    self._woke = False
+                    self._tunnel = None
+                    reason = "this machine has slept"
+                    self._backoff = Backoff(self._backoff.random)
+                    self.on_event(Disconnected(reason, 0.0))
+                    continue
                 await self._wait_retry(reason, after_s)
         finally:
             await self._origin.pool.aclose()
+
+    async def _watch_sleep(self) -> None:
+        """Dial anew at once after a sleep: the gateway has given this tunnel up, or will."""
+        while True:
+            await trio.sleep(WAKE_CHECK_S)
+            if self.wake.slept_s() and not self._draining:
+                self._woke = True
+                self._attempt.cancel(reason="this machine has slept")
+                self._retry_now.set()
 
     async def _wait_retry(self, reason: str, least_s: float) -> None:
         healthy_s = 0.0
         if self._connected_at is not None:
             healthy_s = trio.current_time() - self._connected_at
-        delay_s = max(self._backoff.next_s(healthy_s), min(least_s, MAX_RETRY_S))
+        # The jitter comes on top of what a gateway asks for: all whom it asked would be as one.
+        delay_s = min(least_s, MAX_RETRY_S) + self._backoff.next_s(healthy_s)
         self.on_event(Disconnected(reason, delay_s))
         self._retry_now = trio.Event()
         with trio.move_on_after(delay_s):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import secrets
 from functools import partial
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 import trio
 from attrs import Factory, define, evolve, field
@@ -20,11 +20,13 @@ from attrs import Factory, define, evolve, field
 from wormkey import barfiles, fields, routing
 from wormkey.admission import admit_tunnel
 from wormkey.answers import Answers, Visit
+from wormkey.boundary import GOING_AWAY, POLICY_VIOLATION, SERVICE_RESTART
 from wormkey.desk import Desk
 from wormkey.entrance import Admitted, Caller, admit_viewer
 from wormkey.errors import AdmissionError, ErrorCode, StreamError, TunnelError
 from wormkey.exchange import Exchange, refusal_of
 from wormkey.fields import ViewerFacts
+from wormkey.holds import Holds
 from wormkey.http1 import Http1Limits, ViewerRequest
 from wormkey.http1_viewer import ViewerConnection
 from wormkey.leavers import Leavers
@@ -42,7 +44,6 @@ if TYPE_CHECKING:
     from wormkey.frames import Fields
     from wormkey.routes.local import Entry
     from wormkey.session import Session
-    from wormkey.tunnel import Tunnel
 
 logger = logging.getLogger(__name__)
 access = logging.getLogger("wormkey.access")
@@ -50,7 +51,6 @@ access = logging.getLogger("wormkey.access")
 DRAIN_GRACE_S: Final = 0.5  # a connection that was accepted but has said nothing may still speak
 RETRIED: Final = frozenset({b"GET", b"HEAD"})  # sent again when a tunnel dies before an answer
 MAX_TRIES: Final = 3
-RETRY_AFTER_S: Final = 5
 
 _LEFT = (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError)
 
@@ -73,7 +73,9 @@ class Gateway:
     )
     _idle: set[ViewerConnection] = field(factory=set)
     _closing: bool = False  # the drain's grace is over: connections end after their request
-    _holds: set[trio.CancelScope] = field(factory=set)  # of requests that wait for a client
+    _holds: Holds = field(
+        init=False, default=Factory(lambda self: Holds(self.node), takes_self=True)
+    )
 
     async def run(self) -> None:
         """Watch for viewers who leave. Cancellation: stops watching."""
@@ -86,8 +88,7 @@ class Gateway:
 
         Cancellation: waits only.
         """
-        for hold in list(self._holds):
-            hold.cancel(reason="the server is shutting down")
+        self._holds.end()
         for entry in self.node.routes.entries():
             entry.ring()  # event streams end
         await trio.sleep(DRAIN_GRACE_S)
@@ -296,6 +297,7 @@ class Gateway:
 
     def _shut_out(self, exchange: Exchange, scope: trio.CancelScope) -> None:
         exchange.tally.cut("removed")
+        exchange.farewell = POLICY_VIOLATION
         scope.cancel(reason="the owner shuts this viewer out")
 
     async def _run_exchange(self, exchange: Exchange, entry: Entry, *, owner: bool) -> None:
@@ -307,7 +309,7 @@ class Gateway:
         """
         hold_until = trio.current_time() + self.node.settings.hold_s
         while True:
-            tunnel = await self._find_tunnel(entry, hold_until, owner=owner)
+            tunnel = await self._holds.find_tunnel(entry, exchange.request, hold_until, owner=owner)
             if exchange.head.upgrade and not tunnel.version:
                 text = "The client at the other end is too old for WebSockets; update it."
                 raise AdmissionError(501, "websocket_unsupported", text)
@@ -321,6 +323,10 @@ class Gateway:
             left = isinstance(failure, _LEFT)
             if exchange.viewer.response_started:
                 exchange.tally.cut(VIEWER_LEFT if left else refusal_of(failure).code)
+                if entry.ended:
+                    exchange.farewell = GOING_AWAY
+                elif isinstance(failure, TunnelError) or not tunnel.takes_streams:
+                    exchange.farewell = SERVICE_RESTART
                 await exchange.abort()
                 return
             if left:
@@ -337,40 +343,6 @@ class Gateway:
         if isinstance(error, StreamError):
             return error.retryable
         return isinstance(error, TunnelError) and exchange.head.method in RETRIED
-
-    async def _find_tunnel(self, entry: Entry, hold_until: float, *, owner: bool) -> Tunnel:
-        """Return the session's tunnel, waiting for a client that is away (--hold)."""
-        tunnel = await self._hold(entry, hold_until)
-        if entry.ended:
-            raise gone(entry.session)
-        retry = ((b"Retry-After", str(RETRY_AFTER_S).encode()),)
-        if tunnel is None and self.node.drain.draining:
-            raise AdmissionError(503, "draining", "The server is shutting down.", fields=retry)
-        if tunnel is None:
-            text = "The developer's machine is not connected right now."
-            raise AdmissionError(502, "no_tunnel", text, fields=retry)
-        if (entry.paused or tunnel.paused) and not owner:  # he may look at what he holds back
-            raise AdmissionError(503, "paused", "The owner has paused this page.", fields=retry)
-        return tunnel
-
-    async def _hold(self, entry: Entry, hold_until: float) -> Tunnel | None:
-        # The routes of this process hold nothing but tunnels.
-        tunnel = cast("Tunnel | None", entry.upstream)
-        if tunnel is not None and tunnel.takes_streams:
-            return tunnel
-        if tunnel is not None:  # it goes, or its end is under way: what is new waits for the next
-            entry.detach(tunnel)
-        node = self.node
-        if node.drain.draining or entry.waiting >= node.settings.max_held_requests:
-            return None
-        with trio.CancelScope() as hold:
-            self._holds.add(hold)
-            try:
-                found = await entry.wait_upstream(max(0.0, hold_until - trio.current_time()))
-                return cast("Tunnel | None", found)
-            finally:
-                self._holds.discard(hold)
-        return None
 
 
 def _page_of(received: Fields) -> routing.Page:
