@@ -127,7 +127,7 @@ async def test_handshakes_beyond_the_limit_are_told_to_come_again() -> None:
         assert event.retry_in_s >= 2
         del world.node.handshakes["others"]
         running.client.reconnect_now()
-        await running.wait(Connected)
+        assert (await world.exchange()).status == 200  # the gateway's end is open, too
         assert not world.node.handshakes.total()
 
 
