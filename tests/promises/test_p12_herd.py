@@ -43,6 +43,7 @@ async def test_a_herd_comes_back_spread(promise: Promise) -> None:
         each_request(_answer), limit_s=600, max_live_sessions=2 * CLIENTS
     ) as world:
         herd: list[RunningClient] = []
+        await world.exchange()
         (own,) = world.node.tunnels
         for _ in range(CLIENTS):
             _, made = await world.call("POST", "/sessions", body={"port": world.origin.port})
