@@ -7,15 +7,18 @@ the half-open connection that it left behind, at once.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import trio
+from attrs import define
 
 from wormkey import fields, throttle
 from wormkey.errors import AdmissionError, ErrorCode, TunnelError
 from wormkey.frames import SUBPROTOCOL
 from wormkey.handshake import accept
 from wormkey.inbox import MuxLimits
+from wormkey.node import Node
 from wormkey.transport import ReplayStream
 from wormkey.tunnel import TunnelTimings
 
@@ -23,13 +26,13 @@ if TYPE_CHECKING:
     from wormkey.config import Settings
     from wormkey.http1 import ViewerRequest
     from wormkey.http1_viewer import ViewerConnection
-    from wormkey.node import Node
     from wormkey.session import Session
     from wormkey.tunnel import Tunnel
 
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 2
+MAX_SESSION_HANDSHAKES = 4  # a client dials once at a time; its half-open ones may still be there
 
 
 async def admit_tunnel(
@@ -52,6 +55,8 @@ async def admit_tunnel(
         retry = ((b"Retry-After", str(RETRY_AFTER_S).encode()),)
         raise AdmissionError(503, "draining", "The server is shutting down.", fields=retry)
     session = _authenticate(node, request, address)
+    handshake = _Handshake(node, session.session_id)
+    handshake.begin()
     stream, early = viewer.detach()
     version = 1 if _offers_v1(request) else 0
     try:
@@ -61,11 +66,13 @@ async def admit_tunnel(
             limits=mux_limits(node.settings, node.version),
             timings=tunnel_timings(node.settings),
             remaining_s=lambda: session.remaining_s(node.now()),
-            serve=lambda tunnel: _serve(node, session, tunnel),
+            serve=lambda tunnel: _serve(node, session, tunnel, handshake),
         )
     except TunnelError as error:
         extra = {"session": session.session_id, "reason": str(error), "version": version}
         logger.info("tunnel closed", extra=extra)
+    finally:
+        handshake.end()
 
 
 def _authenticate(node: Node, request: ViewerRequest, address: str) -> Session:
@@ -84,7 +91,39 @@ def _authenticate(node: Node, request: ViewerRequest, address: str) -> Session:
         raise
 
 
-async def _serve(node: Node, session: Session, tunnel: Tunnel) -> None:
+@define(eq=False)
+class _Handshake:
+    """One handshake among those under way; after a restart all clients come at once."""
+
+    node: Node
+    session_id: str
+    _counted: bool = False
+
+    def begin(self) -> None:
+        """Take a place.
+
+        Raises:
+            AdmissionError: 503 with Retry-After: there are too many, of this session or in all.
+        """
+        under_way = self.node.handshakes
+        full = under_way.total() >= self.node.settings.max_handshakes
+        if full or under_way[self.session_id] >= MAX_SESSION_HANDSHAKES:
+            retry = ((b"Retry-After", str(RETRY_AFTER_S).encode()),)
+            text = "Too many clients connect at once."
+            raise AdmissionError(503, "too_many_handshakes", text, fields=retry)
+        under_way[self.session_id] += 1
+        self._counted = True
+
+    def end(self) -> None:
+        """Give the place back; a second call does nothing."""
+        if self._counted:
+            self._counted = False
+            self.node.handshakes[self.session_id] -= 1
+            self.node.handshakes += Counter()  # drops those at zero
+
+
+async def _serve(node: Node, session: Session, tunnel: Tunnel, handshake: _Handshake) -> None:
+    handshake.end()
     entry = node.routes.find(session.slug)
     if entry is None or entry.ended or entry.session.session_id != session.session_id:
         tunnel.close(ErrorCode.SESSION_CLOSED, "the session is over")

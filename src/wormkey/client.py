@@ -26,9 +26,11 @@ from wormkey.http1 import Http1Limits
 from wormkey.inbox import MuxLimits
 from wormkey.links import MAX_LINKS, MAX_RETRY_S, Backoff, Link
 from wormkey.origin import Origin
+from wormkey.scopes import alongside
 from wormkey.target import Target
 from wormkey.transport import set_tcp_options
 from wormkey.tunnel import Tunnel, TunnelTimings
+from wormkey.wake import WAKE_CHECK_S, Wake
 
 if TYPE_CHECKING:
     from wormkey.inbox import MuxStatistics
@@ -117,6 +119,7 @@ class Client:
     target: Target
     on_event: Callable[[ClientEvent], None] = lambda _: None
     paused: bool = False
+    wake: Wake = field(factory=Wake)
     _edge: Edge = field(init=False)
     _origin: Origin = field(init=False)
     _link: Link | None = field(default=None, init=False)  # the newest
@@ -125,6 +128,7 @@ class Client:
     _retry_now: trio.Event = field(factory=trio.Event, init=False)
     _draining: bool = field(default=False, init=False)
     _dialing: trio.CancelScope = field(factory=trio.CancelScope, init=False)
+    _woke: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         """The edge is parsed here, so that a bad URL is told before anything starts."""
@@ -144,6 +148,9 @@ class Client:
 
         Cancellation: the tunnels are cut; the session lives on at the server.
         """
+        await alongside(self._run, self._watch_sleep)
+
+    async def _run(self) -> None:
         error: Exception | None = None
         try:
             async with trio.open_nursery() as tunnels:
@@ -185,13 +192,29 @@ class Client:
                 self._links.remove(link)
             link.over.set()
 
+    async def _watch_sleep(self) -> None:
+        """Dial anew at once after a sleep: the gateway has given these tunnels up, or will."""
+        while True:
+            await trio.sleep(WAKE_CHECK_S)
+            if self.wake.slept_s() and not self._draining:
+                self._woke = True
+                for link in list(self._links):
+                    link.scope.cancel(reason="this machine has slept")
+                self._retry_now.set()
+
     async def _wait_retry(self, link: Link) -> None:
+        if self._woke:
+            self._woke = False
+            self._backoff = Backoff(self._backoff.random)
+            self.on_event(Disconnected("this machine has slept", 0.0))
+            return
         error = link.error
         least_s = (error.retry_after_s or 0.0) if isinstance(error, TunnelError) else 0.0
         healthy_s = 0.0
         if link.connected_at is not None:
             healthy_s = trio.current_time() - link.connected_at
-        delay_s = max(self._backoff.next_s(healthy_s), min(least_s, MAX_RETRY_S))
+        # The jitter comes on top of what a gateway asks for: all whom it asked would be as one.
+        delay_s = min(least_s, MAX_RETRY_S) + self._backoff.next_s(healthy_s)
         self.on_event(Disconnected(link.reason, delay_s))
         self._retry_now = trio.Event()
         with trio.move_on_after(delay_s):

@@ -219,6 +219,13 @@ ERRORS: Final[Mapping[str, ErrorPage]] = MappingProxyType(
             "The tunnel carries as many exchanges as it may.",
             "Try again in a moment.",
         ),
+        "too_many_handshakes": ErrorPage(
+            503,
+            Side.OPERATOR,
+            "Too many clients connect at once",
+            "More tunnels are being opened than the server takes at a time.",
+            "Clients try again by themselves. Operators: see --max-handshakes.",
+        ),
         "too_many_requests": ErrorPage(
             429,
             Side.VIEWER,

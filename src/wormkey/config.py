@@ -273,11 +273,13 @@ class Settings:
     max_head_bytes: int = _size("32KiB", "the size of a request head", most="60KiB")
     max_target_bytes: int = _size("16KiB", "the size of a request target", most="32KiB")
     max_held_requests: int = _count("128", "requests that wait for one session's client")
+    max_held_bytes: int = _size("16MiB", "the bytes held for requests that wait for a client")
 
     # Tunnels.
     ping_interval_s: float = _duration("10s", "the time between two pings of a quiet tunnel")
     tunnel_timeout_s: float = _duration("20s", "the silence after which a tunnel is lost")
     tunnel_write_timeout_s: float = _duration("10s", "the time a tunnel takes to accept a message")
+    max_handshakes: int = _count("256", "tunnels' handshakes under way at a time")
     max_streams: int = _count("1024", "exchanges in one tunnel at a time")
     stream_window_bytes: int = _size("256KiB", "the bytes in flight of a stream at first")
     max_stream_window_bytes: int = _size("4MiB", "the bytes in flight of a stream that drains fast")

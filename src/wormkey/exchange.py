@@ -14,21 +14,24 @@ import trio
 from attrs import define, evolve, field
 
 from wormkey import fields
+from wormkey.boundary import GOING_AWAY, POLICY_VIOLATION, SERVICE_RESTART, Boundary, close_frame
 from wormkey.config import Settings
 from wormkey.errors import AdmissionError, ErrorCode, RemoteProtocolError, StreamError
 from wormkey.fields import ViewerFacts
 from wormkey.frames import Data, Fields, RequestHead, Response, ResponseHead, Trailers
 from wormkey.grammar import check_tunnel_response
 from wormkey.http1 import READ_BYTES, ViewerRequest
-from wormkey.http1_viewer import ViewerConnection
+from wormkey.http1_viewer import LINGER_S, ViewerConnection
 from wormkey.overlay import Bar, Decoding, Insertion, plan, without_digests
 from wormkey.scopes import Child, Drain, alongside, together
 from wormkey.tally import Tally
 from wormkey.transport import (
     half_close,
+    is_plain_socket,
     receive,
     reset_connection,
     reset_when_closed,
+    send_nowait,
     send_with_progress,
 )
 
@@ -62,7 +65,10 @@ class Exchange:
     decoding: Decoding = field(factory=Decoding)
     aborted: bool = False
     tries: int = 0
+    farewell: int | None = None  # the code that a WebSocket's viewer is told, where he can be
     on_upgrade: Callable[[], None] = lambda: None
+    _boundary: Boundary | None = None  # of what a WebSocket's viewer was sent
+    _raw: trio.abc.Stream | None = None
     _child: Child[None] = field(factory=Child)
     _limit_s: float = field(init=False)
     _touched_at: float = 0.0
@@ -250,6 +256,9 @@ class Exchange:
         self.tally.answered(head.status, trio.current_time())
         await self.viewer.flush()
         raw, early = self.viewer.detach()
+        self._raw = raw
+        if self.head.upgrade.lower() == b"websocket":
+            self._boundary = Boundary()
         self.tally.upgraded = True
         self.on_upgrade()
         try:
@@ -258,7 +267,10 @@ class Exchange:
                 lambda: self._raw_outbound(stream, raw),
             )
         except BaseException:
-            reset_when_closed(raw)
+            if self._boundary is None or not self._boundary.whole:
+                reset_when_closed(raw)
+            elif self.drain.draining:  # this may be the last that the viewer hears
+                self._dismiss(SERVICE_RESTART)
             raise
 
     async def _raw_inbound(self, stream: TunnelStream, raw: trio.abc.Stream, early: bytes) -> None:
@@ -275,7 +287,11 @@ class Exchange:
             frame = await stream.receive()
             self._touch(self._limit_s)
             if isinstance(frame, Data) and frame.data:
+                boundary, self._boundary = self._boundary, None  # unknown after half of a write
                 await send_with_progress(raw, frame.data, self.settings.write_idle_timeout_s)
+                if boundary is not None:
+                    boundary.feed(frame.data)
+                    self._boundary = boundary
                 stream.release(len(frame.data))
                 self.tally.sent(len(frame.data))
         await half_close(raw)
@@ -286,10 +302,49 @@ class Exchange:
         Cancellation: the connection is closed all the same.
         """
         self.aborted = True
-        if self.tally.upgraded:
+        if self.farewell is not None and self._dismiss(self.farewell):
+            await self._linger()
+        elif self.tally.upgraded:
             await reset_connection(self.viewer.stream)
         else:
             await self.viewer.truncate()
+
+    def _dismiss(self, code: int) -> bool:
+        """Close a WebSocket with ``code`` if its last frame is whole; false where it must be cut.
+
+        Never waits: a viewer whose socket takes no more is in the middle of something.
+        """
+        raw, boundary = self._raw, self._boundary
+        if raw is None or boundary is None or not boundary.whole or not is_plain_socket(raw):
+            return False
+        self._boundary = None  # once
+        frame = close_frame(code, _FAREWELLS[code])
+        try:
+            sent = send_nowait(raw, frame)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return False
+        return sent == len(frame)
+
+    async def _linger(self) -> None:
+        """Drop what the viewer sends until he closes: a reset could overtake the close frame."""
+        raw = self._raw
+        if raw is None:
+            return
+        with trio.move_on_after(LINGER_S):
+            await half_close(raw)
+            try:
+                while await receive(raw, READ_BYTES):
+                    pass
+            except trio.BrokenResourceError:
+                pass
+
+
+_SOON: Final = ((b"Retry-After", b"1"),)
+_FAREWELLS: Final = {
+    GOING_AWAY: "the session is over",
+    POLICY_VIOLATION: "the owner has closed this page to you",
+    SERVICE_RESTART: "the tunnel was lost",
+}
 
 
 def refusal_of(error: Exception) -> AdmissionError:
@@ -297,7 +352,8 @@ def refusal_of(error: Exception) -> AdmissionError:
     if isinstance(error, AdmissionError):
         return error
     if not isinstance(error, StreamError):
-        return AdmissionError(502, "tunnel_lost", "The tunnel was lost before an answer came.")
+        text = "The tunnel was lost before an answer came."
+        return AdmissionError(502, "tunnel_lost", text, fields=_SOON)
     detail = error.detail
     match error.code:
         case ErrorCode.ORIGIN_UNREACHABLE:
@@ -313,4 +369,4 @@ def refusal_of(error: Exception) -> AdmissionError:
         case ErrorCode.ORIGIN_FAILED | ErrorCode.PROTOCOL_ERROR:
             return AdmissionError(502, "origin_failed", detail)
         case _:
-            return AdmissionError(502, "tunnel_lost", detail)
+            return AdmissionError(502, "tunnel_lost", detail, fields=_SOON)

@@ -20,12 +20,13 @@ from attrs import Factory, define, evolve, field
 from wormkey import barfiles, fields, routing
 from wormkey.admission import admit_tunnel
 from wormkey.answers import Answers, Visit
+from wormkey.boundary import GOING_AWAY, POLICY_VIOLATION, SERVICE_RESTART
 from wormkey.desk import Desk
 from wormkey.entrance import Admitted, Caller, admit_viewer
 from wormkey.errors import AdmissionError, ErrorCode, StreamError, TunnelError
 from wormkey.exchange import Exchange, refusal_of
 from wormkey.fields import ViewerFacts
-from wormkey.holding import Holding, PassedOnError
+from wormkey.holds import Holds, PassedOnError
 from wormkey.http1 import Http1Limits, ViewerRequest
 from wormkey.http1_viewer import ViewerConnection
 from wormkey.leavers import Leavers
@@ -72,8 +73,8 @@ class Gateway:
     )
     _idle: set[ViewerConnection] = field(factory=set)
     _closing: bool = False  # the drain's grace is over: connections end after their request
-    _holding: Holding = field(
-        init=False, default=Factory(lambda self: Holding(self.node), takes_self=True)
+    _holds: Holds = field(
+        init=False, default=Factory(lambda self: Holds(self.node), takes_self=True)
     )
 
     async def run(self) -> None:
@@ -87,7 +88,7 @@ class Gateway:
 
         Cancellation: waits only.
         """
-        self._holding.release()
+        self._holds.end()
         for entry in self.node.routes.entries():
             entry.ring()  # event streams end
         await trio.sleep(DRAIN_GRACE_S)
@@ -300,6 +301,7 @@ class Gateway:
 
     def _shut_out(self, exchange: Exchange, scope: trio.CancelScope) -> None:
         exchange.tally.cut("removed")
+        exchange.farewell = POLICY_VIOLATION
         scope.cancel(reason="the owner shuts this viewer out")
 
     async def _run_exchange(self, exchange: Exchange, entry: Entry, *, owner: bool) -> None:
@@ -311,7 +313,7 @@ class Gateway:
         """
         hold_until = trio.current_time() + self.node.settings.hold_s
         while True:
-            tunnel = await self._holding.find_tunnel(entry, hold_until, owner=owner)
+            tunnel = await self._holds.find_tunnel(entry, exchange.request, hold_until, owner=owner)
             if exchange.head.upgrade and not tunnel.version:
                 text = "The client at the other end is too old for WebSockets; update it."
                 raise AdmissionError(501, "websocket_unsupported", text)
@@ -325,6 +327,10 @@ class Gateway:
             left = isinstance(failure, _LEFT)
             if exchange.viewer.response_started:
                 exchange.tally.cut(VIEWER_LEFT if left else refusal_of(failure).code)
+                if entry.ended:
+                    exchange.farewell = GOING_AWAY
+                elif isinstance(failure, TunnelError) or not tunnel.takes_streams:
+                    exchange.farewell = SERVICE_RESTART
                 await exchange.abort()
                 return
             if left:

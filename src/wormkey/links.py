@@ -18,7 +18,7 @@ from wormkey.frames import GoAway
 from wormkey.tunnel import Tunnel
 
 if TYPE_CHECKING:
-    from wormkey.mux import Event
+    from wormkey.frames import Event
 
 FIRST_RETRY_S: Final = 0.25  # an established tunnel was lost: most often the server restarts
 MAX_RETRY_S: Final = 10.0  # users want back within seconds, however long the server was away

@@ -8,6 +8,7 @@ connection, a tunnel, an exchange, a call), and keeps no copy beyond that thing'
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 
@@ -43,6 +44,7 @@ class Node:
     drain: Drain
     version: str
     metrics: Metrics = Factory(Metrics)
+    handshakes: Counter[str] = Factory(Counter)  # under way, by session
     tunnels: set[Tunnel] = Factory(set)  # open ones, those that are going away too
     changes: Changes = Factory(lambda self: Changes(self.registry), takes_self=True)
     key: SigningKey = Factory(lambda: SigningKey(secrets.token_bytes(KEY_BYTES)))

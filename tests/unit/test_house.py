@@ -30,7 +30,6 @@ PROVED_BY = {
     "dialer": "net/test_origin_client*.py",
     "exchange": "net/test_gateway_streaming*.py",
     "handshake": "net/test_gateway_tunnels*.py",
-    "holding": "net/test_gateway_failures*.py",
     "links": "net/test_robustness_client*.py",
     "listening": "e2e/test_handover*.py",
     "predecessor": "e2e/test_handover*.py",

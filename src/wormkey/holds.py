@@ -1,8 +1,4 @@
-"""Finding a session's tunnel for a request, and holding the request while there is none.
-
-A request whose session lives waits for a client that is away, so many of them and so long as the
-settings allow; what waits when the daemon drains is told so. Owns who waits, nothing of HTTP.
-"""
+"""Requests that wait for a client that is away: bounded in time, number and bytes (--hold)."""
 
 from __future__ import annotations
 
@@ -16,10 +12,13 @@ from wormkey.node import Node
 from wormkey.registry import gone
 
 if TYPE_CHECKING:
+    from wormkey.http1 import ViewerRequest
     from wormkey.routes.local import Entry
     from wormkey.tunnel import Tunnel
 
 RETRY_AFTER_S: Final = 5
+HELD_BYTES: Final = 4096  # of a parked exchange beside its head: tasks, scopes, the connection
+HEAD_COPIES: Final = 3  # as it came, as its fields, and as the tunnel will get it
 
 
 class PassedOnError(AdmissionError):
@@ -31,28 +30,30 @@ class PassedOnError(AdmissionError):
 
 
 @define(eq=False)
-class Holding:
-    """The requests of one daemon that wait for a client."""
+class Holds:
+    """Finds a request's tunnel, and lets it wait while there is none."""
 
     node: Node
-    _holds: set[trio.CancelScope] = field(factory=set)
+    held_bytes: int = 0  # by all sessions' requests
+    _scopes: set[trio.CancelScope] = field(factory=set)
 
-    def release(self) -> None:
-        """Let nobody wait any more: no tunnel is admitted from now on."""
-        for hold in list(self._holds):
+    def end(self) -> None:
+        """Let nobody wait any more: no tunnel will be admitted."""
+        for hold in list(self._scopes):
             hold.cancel(reason="the server is shutting down")
 
-    async def find_tunnel(self, entry: Entry, hold_until: float, *, owner: bool) -> Tunnel:
-        """Return the session's tunnel, waiting for a client that is away until ``hold_until``.
+    async def find_tunnel(
+        self, entry: Entry, request: ViewerRequest, until: float, *, owner: bool
+    ) -> Tunnel:
+        """Return the session's tunnel, waiting for a client that is away until ``until``.
 
         Raises:
             PassedOnError: it comes to another process.
-            AdmissionError: 410 the session ended; 502 no client came; 503 it is paused (not for
-                its owner), or the daemon drains.
+            AdmissionError: 502 or 503 with Retry-After, 410; none came, or it takes nothing.
 
-        Cancellation: safe, nothing is taken.
+        Cancellation: waits only.
         """
-        tunnel = await self._hold(entry, hold_until)
+        tunnel = await self._hold(entry, request, until)
         if entry.ended:
             raise gone(entry.session)
         retry = ((b"Retry-After", str(RETRY_AFTER_S).encode()),)
@@ -67,21 +68,25 @@ class Holding:
             raise AdmissionError(503, "paused", "The owner has paused this page.", fields=retry)
         return tunnel
 
-    async def _hold(self, entry: Entry, hold_until: float) -> Tunnel | None:
+    async def _hold(self, entry: Entry, request: ViewerRequest, until: float) -> Tunnel | None:
         # The routes of this process hold nothing but tunnels.
         tunnel = cast("Tunnel | None", entry.upstream)
         if tunnel is not None and tunnel.takes_streams:
             return tunnel
         if tunnel is not None:  # it goes, or its end is under way: what is new waits for the next
             entry.detach(tunnel)
-        drain, settings = self.node.drain, self.node.settings
-        if drain.closing or entry.waiting >= settings.max_held_requests:
+        node, cost_bytes = self.node, HELD_BYTES + HEAD_COPIES * len(request.raw_head)
+        if node.drain.closing or entry.waiting >= node.settings.max_held_requests:
             return None
+        if self.held_bytes + cost_bytes > node.settings.max_held_bytes:
+            return None
+        self.held_bytes += cost_bytes
         with trio.CancelScope() as hold:
-            self._holds.add(hold)
+            self._scopes.add(hold)
             try:
-                found = await entry.wait_upstream(max(0.0, hold_until - trio.current_time()))
+                found = await entry.wait_upstream(max(0.0, until - trio.current_time()))
                 return cast("Tunnel | None", found)
             finally:
-                self._holds.discard(hold)
+                self._scopes.discard(hold)
+                self.held_bytes -= cost_bytes
         return None
