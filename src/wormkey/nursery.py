@@ -36,6 +36,7 @@ from wormkey.admin import make_admin_app
 from wormkey.audit import DAEMON, AuditEvent
 from wormkey.auditlog import AuditLog
 from wormkey.control import serve_app, serve_control
+from wormkey.descriptors import usable_connections
 from wormkey.errors import StoreError
 from wormkey.facts import Facts
 from wormkey.firsttoken import read_first_token
@@ -50,6 +51,7 @@ from wormkey.reload import Reloader
 from wormkey.routes.local import LocalRoutes
 from wormkey.routing import PublicUrl
 from wormkey.scopes import Drain
+from wormkey.seats import Seats
 from wormkey.signing import KEY_BYTES, SigningKey
 from wormkey.statefolder import ADMIN_SOCKET, STORE_FILE, lock_state_folder, read_signing_key
 from wormkey.store.memory import MemoryStore
@@ -242,7 +244,7 @@ class _Parts:
     @classmethod
     def of(cls, node: Node, listening: _Listening) -> _Parts:
         store_path = node.settings.state_dir / STORE_FILE
-        viewers = Gateway(node)
+        viewers = Gateway(node, Seats(usable_connections(node.settings.max_connections)))
         facts = Facts(
             node=node,
             gateway=viewers,
@@ -331,7 +333,8 @@ async def _accept(
             listeners,
             viewers.serve_connection,
             handlers,
-            limit=node.settings.max_connections,
+            limit=viewers.seats.limit,
+            make_room=viewers.seats.make_room,
             user_timeout_s=lambda: node.settings.write_idle_timeout_s,
             task_status=task_status,
         )
