@@ -23,6 +23,7 @@ REQUESTS = sized(full=2000, quick=200)
 # Quick has the same deadlines in small, so that nobody waits half a minute for them.
 QUICK_TIMES = ("--head-timeout", "2s", "--content-idle-timeout", "3s", "--write-idle-timeout", "3s")
 CUT_S = 30.0
+ATTACKED = 7  # the first of so many sessions is honest; no tunnel meets its limit of streams
 P99_MS = 1000.0 if QUICK else 50.0  # quick runs beside others
 
 
@@ -58,24 +59,31 @@ def _open_files(pid: int) -> int:
 async def test_slow_attackers_disturb_nobody(promise: Promise, tmp_path: Path) -> None:
     """1,000 dripping heads, 500 bodies that stop and 500 who do not read, all at once."""
     with trio.fail_after(200):
-        async with open_stand(tmp_path, *(QUICK_TIMES if QUICK else ())) as stand:
+        options = QUICK_TIMES if QUICK else ()
+        async with open_stand(tmp_path, *options, clients=ATTACKED) as stand:
             await stand.times_s(50)
-            target = stand.clients[0][1]
+            targets = [slug for _, slug in stand.clients[1:]]
             body = b"POST %bx HTTP/1.1\r\nHost: localhost:%d\r\nContent-Length: 99\r\n\r\nabc"
             port = stand.daemon.gateway[1]
             kinds = {
                 "heads": (HEADS, b"GET / HTTP/1.1\r\nX-", True),
-                "bodies": (BODIES, body % (target, port), False),
+                "bodies": (BODIES, body, False),
             }
             kept: dict[str, list[float]] = {kind: [] for kind in kinds}
             pid = stand.daemon.process.pid
             before = _open_files(pid)
             began = trio.current_time()
-            readers = [await stand.open(b"big", stalled=True) for _ in range(READERS)]
+            readers = [
+                await stand.open(b"big", each % (ATTACKED - 1) + 1, stalled=True)
+                for each in range(READERS)
+            ]
             async with trio.open_nursery() as attackers:
                 for kind, (count, octets, drips) in kinds.items():
-                    for _ in range(count):
-                        attack = partial(_attack, stand, octets, kept[kind], drips=drips)
+                    for each in range(count):
+                        whole = (
+                            octets % (targets[each % len(targets)], port) if not drips else octets
+                        )
+                        attack = partial(_attack, stand, whole, kept[kind], drips=drips)
                         attackers.start_soon(attack)
                 await trio.sleep(1)
                 honest = p99(await stand.times_s(REQUESTS))

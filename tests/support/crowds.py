@@ -54,7 +54,8 @@ class Stand:
         times = []
         for _ in range(count):
             began = trio.current_time()
-            assert (await viewer.exchange(self.clients[0][1] + b"small")).status == 200
+            answer = await viewer.exchange(self.clients[0][1] + b"small")
+            assert answer.status == 200, answer
             times.append(trio.current_time() - began)
         await viewer.aclose()
         return sorted(times)
