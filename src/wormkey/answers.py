@@ -42,13 +42,14 @@ _SAFE: Final = frozenset({b"GET", b"HEAD"})  # a link may ask for it again
 class Visit:
     """One request on its way: whose it is, and what is counted of it.
 
-    ``request`` is None where it could not be read.
+    ``request`` is None where it could not be read. ``last`` closes the connection behind it.
     """
 
     viewer: ViewerConnection
     request: ViewerRequest | None
     caller: Caller
     tally: Tally
+    last: bool = False
 
 
 @frozen
@@ -172,7 +173,8 @@ class Answers:
     async def _send(self, visit: Visit, head: ResponseHead, body: bytes) -> None:
         viewer = visit.viewer
         reason = REASONS.get(head.status, b"")
-        close = visit.request is None or self.node.drain.closing or not viewer.content_finished
+        last = visit.last or visit.request is None
+        close = last or self.node.drain.closing or not viewer.content_finished
         own = head.fields + self._strict_transport(visit)
         viewer.write_head(evolve(head, reason=reason, fields=own), close=close)
         viewer.write_content(body)

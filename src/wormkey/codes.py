@@ -104,6 +104,13 @@ ERRORS: Final[Mapping[str, ErrorPage]] = MappingProxyType(
             "The gateway finishes what has begun and takes nothing new.",
             "Try again in a few seconds.",
         ),
+        "overloaded": ErrorPage(
+            503,
+            Side.OPERATOR,
+            "The gateway has no room",
+            "More connections are open than the server can bear.",
+            "Try again in a few seconds. Operators: see docs/limits.md.",
+        ),
         "websocket_unsupported": ErrorPage(
             501,
             Side.OWNER,

@@ -270,6 +270,9 @@ class Settings:
     close_timeout_s: float = _duration("5s", "the time for a closing handshake")
     drain_timeout_s: float = _duration("30s", "the time exchanges have to end after SIGTERM")
     max_connections: int = _count("4096", "viewers' and tunnels' connections at a time", live=False)
+    max_connections_per_address: int = _count(
+        "512", "viewers' connections of one address; loopback and trusted proxies are free"
+    )
     max_head_bytes: int = _size("32KiB", "the size of a request head", most="60KiB")
     max_target_bytes: int = _size("16KiB", "the size of a request target", most="32KiB")
     max_held_requests: int = _count("128", "requests that wait for one session's client")

@@ -8,6 +8,7 @@ AdmissionError. Never touches the store and never waits for a client.
 from __future__ import annotations
 
 import secrets
+from typing import TYPE_CHECKING
 
 import trio
 from attrs import evolve, frozen
@@ -17,6 +18,7 @@ from wormkey.agents import agent_name
 from wormkey.cookies import values_of
 from wormkey.errors import AdmissionError
 from wormkey.frames import RequestHead
+from wormkey.http1 import Http1Limits
 from wormkey.node import Node
 from wormkey.policy import Facts
 from wormkey.registry import gone
@@ -25,6 +27,9 @@ from wormkey.routing import ToTunnel
 from wormkey.session import Session, SessionState
 from wormkey.signing import own_cookie, own_cookie_name
 from wormkey.viewers import Viewer, ViewerIds
+
+if TYPE_CHECKING:
+    from wormkey.config import Settings
 
 
 @frozen
@@ -268,3 +273,21 @@ def _without_authorization(head: RequestHead) -> RequestHead:
 def _count_miss(node: Node, address: str) -> None:
     sentence = "Too many names that nobody has were asked for from your address"
     throttle.take(node.throttles.misses, address, trio.current_time(), sentence)
+
+
+def http1_limits(settings: Settings) -> Http1Limits:
+    """Return what a viewer's connection may send, and how long it may take."""
+    return Http1Limits(
+        max_head_bytes=settings.max_head_bytes,
+        max_target_bytes=settings.max_target_bytes,
+        head_timeout_s=settings.head_timeout_s,
+        keep_alive_timeout_s=settings.keep_alive_timeout_s,
+        content_idle_timeout_s=settings.content_idle_timeout_s,
+        write_idle_timeout_s=settings.write_idle_timeout_s,
+    )
+
+
+def overloaded(retry_after_s: int) -> AdmissionError:
+    """Return the refusal of a viewer for whom there is no room."""
+    retry = ((b"Retry-After", str(retry_after_s).encode()),)
+    return AdmissionError(503, "overloaded", "The server has no room at the moment.", fields=retry)

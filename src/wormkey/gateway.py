@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import secrets
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -22,26 +23,26 @@ from wormkey.admission import admit_tunnel
 from wormkey.answers import Answers, Visit
 from wormkey.boundary import GOING_AWAY, POLICY_VIOLATION, SERVICE_RESTART
 from wormkey.desk import Desk
-from wormkey.entrance import Admitted, Caller, admit_viewer
+from wormkey.entrance import Admitted, Caller, admit_viewer, http1_limits, overloaded
 from wormkey.errors import AdmissionError, ErrorCode, StreamError, TunnelError
 from wormkey.exchange import Exchange, refusal_of
 from wormkey.fields import ViewerFacts
-from wormkey.holds import Holds, PassedOnError
-from wormkey.http1 import Http1Limits, ViewerRequest
+from wormkey.holds import RETRY_AFTER_S, Holds, PassedOnError
 from wormkey.http1_viewer import ViewerConnection
 from wormkey.leavers import Leavers
 from wormkey.metrics import VIEWER_LEFT
 from wormkey.node import Node
 from wormkey.overlay import NONCE_BYTES, Bar, prepare, wants_bar
 from wormkey.registry import gone
+from wormkey.seats import TRIAL_S, Seat, Seats
 from wormkey.session import SessionState
 from wormkey.tally import Tally, path_of
 from wormkey.transport import peer_address
 from wormkey.watch import MAX_SHOWN_PATH, Finished
 
 if TYPE_CHECKING:
-    from wormkey.config import Settings
     from wormkey.frames import Fields
+    from wormkey.http1 import ViewerRequest
     from wormkey.routes.local import Entry
     from wormkey.session import Session
 
@@ -51,6 +52,7 @@ access = logging.getLogger("wormkey.access")
 DRAIN_GRACE_S: Final = 0.5  # a connection that was accepted but has said nothing may still speak
 RETRIED: Final = frozenset({b"GET", b"HEAD"})  # sent again when a tunnel dies before an answer
 MAX_TRIES: Final = 3
+SPARED: Final = frozenset({"health", "tunnel"})  # answered also where viewers have no room
 
 _LEFT = (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError)
 
@@ -62,6 +64,9 @@ class Gateway:
     node: Node
     _answers: Answers = field(
         init=False, default=Factory(lambda self: Answers(self.node), takes_self=True)
+    )
+    seats: Seats = field(
+        default=Factory(lambda self: Seats(self.node.settings.max_connections), takes_self=True)
     )
     connections: int = 0  # viewers' and tunnels'
     _leavers: Leavers = field(factory=Leavers)
@@ -109,9 +114,12 @@ class Gateway:
         """
         viewer = ViewerConnection(stream, http1_limits(self.node.settings))
         self.connections += 1
+        seat = Seat()
         try:
             caller = Caller.of(self.node, peer_address(stream))
-            while await self._serve_request(viewer, caller):
+            share = self.node.settings.max_connections_per_address
+            seat = self.seats.take(caller.peer, per_address=share, exempt=caller.trusted)
+            while await self._serve_request(viewer, caller, seat):
                 pass
         except _LEFT:
             logger.debug("viewer left")
@@ -119,14 +127,18 @@ class Gateway:
             logger.exception("connection failed")
         finally:
             self.connections -= 1
+            self.seats.leave(seat)
             await viewer.aclose()
 
-    async def _serve_request(self, viewer: ViewerConnection, caller: Caller) -> bool:
+    async def _serve_request(self, viewer: ViewerConnection, caller: Caller, seat: Seat) -> bool:
         """Answer one request; return whether the connection may carry another."""
         self._idle.add(viewer)
         request = None
+        waiting = trio.CancelScope(deadline=trio.current_time() + TRIAL_S if seat.on_trial else inf)
+        self.seats.wait(seat, waiting.cancel)
         try:
-            request = await viewer.receive_request()
+            with waiting:  # a cancelled wait has lost nothing: no whole request had come
+                request = await viewer.receive_request()
         except AdmissionError as error:
             tally = Tally(self.node.metrics, trio.current_time())
             await self._answers.error(Visit(viewer, None, caller, tally), error)
@@ -135,12 +147,13 @@ class Gateway:
             return False
         finally:
             self._idle.discard(viewer)
+            self.seats.work(seat)
         if request is None:
             return False
         tally = Tally(self.node.metrics, trio.current_time())
-        visit = Visit(viewer, request, caller, tally)
+        visit = Visit(viewer, request, caller, tally, last=not seat.lasts)
         try:
-            if not await self._route(visit, request):
+            if not await self._route(visit, request, seat):
                 return False
         except PassedOnError:
             await self._answers.again(visit)
@@ -154,7 +167,7 @@ class Gateway:
             raise
         finally:
             self._end(tally, request, caller)
-        if viewer.next_cycle() and not self._closing:
+        if viewer.next_cycle() and not self._closing and seat.lasts:
             return True
         await viewer.lingering_close()
         return False
@@ -187,7 +200,7 @@ class Gateway:
 
     # ── routing ───────────────────────────────────────────────────────────────────────────────
 
-    async def _route(self, visit: Visit, request: ViewerRequest) -> bool:
+    async def _route(self, visit: Visit, request: ViewerRequest, seat: Seat) -> bool:
         """Send a request where it belongs; false when the connection is not HTTP any more."""
         viewer, caller, tally = visit.viewer, visit.caller, visit.tally
         received = request.head.fields
@@ -205,6 +218,8 @@ class Gateway:
             page=_page_of(received),
             public=self.node.public,
         )
+        if seat.on_trial and getattr(route, "name", "") not in SPARED:
+            raise overloaded(RETRY_AFTER_S)
         match route:
             case routing.ToTunnel():
                 facts = ViewerFacts(
@@ -222,6 +237,7 @@ class Gateway:
                 await self._answers.text(visit, b"ok\n")
             case routing.Reserved(name="tunnel"):
                 tally.of_tunnel = True
+                self.seats.become_tunnel(seat)
                 address = caller.viewer_address(self.node, request.head)
                 await admit_tunnel(self.node, viewer, request, address)
                 return False
@@ -358,15 +374,3 @@ def _page_of(received: Fields) -> routing.Page:
 def _base_of(route: routing.ToTunnel) -> bytes:
     """Return the base host's authority as the viewer of this tunnel may name it."""
     return route.authority.partition(b".")[2] if route.by == "host" else route.authority
-
-
-def http1_limits(settings: Settings) -> Http1Limits:
-    """Return what a viewer's connection may send, and how long it may take."""
-    return Http1Limits(
-        max_head_bytes=settings.max_head_bytes,
-        max_target_bytes=settings.max_target_bytes,
-        head_timeout_s=settings.head_timeout_s,
-        keep_alive_timeout_s=settings.keep_alive_timeout_s,
-        content_idle_timeout_s=settings.content_idle_timeout_s,
-        write_idle_timeout_s=settings.write_idle_timeout_s,
-    )

@@ -34,6 +34,7 @@ from wormkey import __version__
 from wormkey.access import Access
 from wormkey.audit import DAEMON, AuditEvent
 from wormkey.auditlog import AuditLog
+from wormkey.descriptors import usable_connections
 from wormkey.errors import StoreError
 from wormkey.facts import Facts
 from wormkey.firsttoken import read_first_token
@@ -50,6 +51,7 @@ from wormkey.reload import Reloader
 from wormkey.routes.local import LocalRoutes
 from wormkey.routing import PublicUrl
 from wormkey.scopes import Drain
+from wormkey.seats import Seats
 from wormkey.serving import Accepting, ApiServers
 from wormkey.signing import KEY_BYTES, SigningKey
 from wormkey.statefolder import STORE_FILE, lock_state_folder, read_signing_key
@@ -230,7 +232,7 @@ class _Parts:
     @classmethod
     def of(cls, node: Node, listening: Listening, predecessor: Predecessor | None) -> _Parts:
         store_path = node.settings.state_dir / STORE_FILE
-        viewers = Gateway(node)
+        viewers = Gateway(node, Seats(usable_connections(node.settings.max_connections)))
         facts = Facts(
             node=node,
             gateway=viewers,

@@ -5,13 +5,15 @@ Nothing here knows HTTP, tunnels or frames. Every wait is cancellable; the one s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import trio
 from attrs import define, field
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+ROOM_PAUSE_S: Final = 0.1  # who was let in last has so long to say what he is
 
 T = TypeVar("T")
 
@@ -137,3 +139,16 @@ async def _guarded(
     except Exception as error:  # noqa: BLE001 - the nursery's owner raises it, without a group
         failures.append(error)
         nursery.cancel_scope.cancel(reason="the other direction failed")
+
+
+async def acquire(slots: trio.Semaphore, make_room: Callable[[], None]) -> None:
+    """Take a slot; while there is none, ask for room again and again.
+
+    Cancellation: atomic.
+    """
+    while not slots.value:
+        make_room()
+        with trio.move_on_after(ROOM_PAUSE_S):
+            await slots.acquire()
+            return
+    await slots.acquire()

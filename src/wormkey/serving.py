@@ -110,7 +110,8 @@ class Accepting:
                     self.listeners,
                     self.viewers.serve_connection,
                     self.handlers,
-                    limit=node.settings.max_connections,
+                    limit=self.viewers.seats.limit,
+                    make_room=self.viewers.seats.make_room,
                     user_timeout_s=lambda: node.settings.write_idle_timeout_s,
                     task_status=task_status,
                 )

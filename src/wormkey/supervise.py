@@ -64,7 +64,7 @@ def look_at(
             return reason
         reason = await not_accepting(gateway, timeout_s / 2)
         # With all its connections taken the gateway accepts nobody, on purpose.
-        full = viewers.connections >= viewers.node.settings.max_connections
+        full = viewers.connections >= viewers.seats.limit
         return "" if full else reason
 
     return trouble

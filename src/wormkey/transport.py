@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from wormkey.scopes import acquire
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
@@ -33,8 +35,7 @@ _ACCEPT_PAUSE_S: Final = 0.1  # trio.serve_listeners waits as long when descript
 _SLICE_BYTES: Final = 16 * 1024  # one TLS record (RFC 8446 §5.1)
 _POLLS_PER_TIMEOUT: Final = 4  # so an idle peer is noticed at most a quarter late
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # struct linger: on, zero seconds
-# Linux hands over errors that wait on the new connection (accept(2)): they say nothing about the
-# listener. These are about the listener.
+# Linux hands over errors that wait on the new connection (accept(2)); these are the listener's own.
 _LISTENER_ERRORS: Final = frozenset(
     {errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP, errno.EFAULT}
 )
@@ -339,15 +340,15 @@ async def serve_connections(
     nursery: trio.Nursery,
     *,
     limit: int,
+    make_room: Callable[[], None] = lambda: None,
     user_timeout_s: Callable[[], float] = lambda: USER_TIMEOUT_S,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Accept connections for ever, each handled by a task of ``nursery``, ``limit`` at a time.
 
-    Further connections wait in the kernel's queue, one for each listener outside it. A connection
-    that cannot be set up is dropped alone; when descriptors run out, accepting pauses. The stream
-    is closed when its handler ends; what the handler raises is the handler's to catch.
-
+    With all taken ``make_room`` may end one; further ones wait in the kernel, one for each listener
+    outside it. What cannot be set up is dropped alone; without descriptors accepting pauses.
+    A stream is closed when its handler ends, whose errors are its own.
     Returns when the listeners are closed. Cancel it to stop accepting: tasks in ``nursery`` live.
 
     Cancellation: no accepted connection is left open without a handler.
@@ -364,7 +365,7 @@ async def serve_connections(
     async def accept_all(listener: trio.SocketListener) -> None:
         while (stream := await _accept(listener)) is not None:
             try:
-                await slots.acquire()
+                await acquire(slots, make_room)
             except trio.Cancelled:
                 stream.socket.close()
                 raise

@@ -169,6 +169,7 @@ async def test_a_connection_may_end_at_any_octet(place: str) -> None:
 async def test_a_black_hole_is_noticed_on_both_sides() -> None:
     """Neither end waits for an end that nobody tells: viewers are answered, the tunnel goes."""
     async with _faulty("tunnel") as (world, relay, _client):
+        assert await _visit(world, relay, "tunnel", b"/first") == "whole"
         relay.freeze()
         began_at = trio.current_time()
         (tunnel,) = world.node.tunnels
