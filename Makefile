@@ -1,7 +1,7 @@
 # `make demo` and `make test` are all a new user needs; docs/development.md has the rest.
 # Everything made here goes to .venv/ and .work/. Needs python3 >= 3.11, git and make.
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format coverage api browser system promises lock clean
+.PHONY: help demo test check format coverage api browser system promises bench bench-more bench-compare bench-hot lock clean
 
 # The first interpreter that is new enough; another one: make PYTHON=/path/to/python3.13 test
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -14,7 +14,7 @@ ARGS ?=
 BIN = .venv/bin
 PIP_INSTALL = PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore \
     $(BIN)/python -m pip install --quiet --quiet $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
-SOURCES = src tests examples scripts
+SOURCES = src tests examples scripts bench
 
 help:
 	@echo "make demo      run the daemon, a sample app and a tunnel to it; prints the public URL"
@@ -26,6 +26,7 @@ help:
 	@echo "make browser   the tests that need Chromium and Node"
 	@echo "make system    the tests that need root, systemd and Caddy: the service on a droplet"
 	@echo "make promises  what docs/promises.md promises, measured; QUICK=1 in a few minutes"
+	@echo "make bench     speed beside nginx and ssh -R; more: bench-more, bench-compare, bench-hot"
 	@echo "make lock      write constraints.txt anew, from the newest releases"
 	@echo "make clean     remove what make made"
 
@@ -64,10 +65,31 @@ system: .venv/.test
 promises: .venv/.test
 	WORMKEY_PROMISES=$(if $(QUICK),quick) $(BIN)/python scripts/promises.py $(ARGS)
 
+# They want wrk, nginx, and OpenSSH's server; what is missing is left out, with a line that says so.
+bench: .venv/.runtime
+	$(BIN)/python -m bench.run $(ARGS)
+
+bench-more: .venv/.runtime
+	$(BIN)/python -m bench.more $(ARGS)
+
+# make bench-compare BASE=<commit>: that commit's programs beside these, with the same dependencies.
+bench-compare: .venv/.runtime
+	@test -n "$(BASE)" || { echo "say what to compare with: make bench-compare BASE=<commit>" >&2; exit 1; }
+	rm -rf .work/base && git worktree prune
+	git worktree add --quiet --detach .work/base "$(BASE)"
+	$(BIN)/python -m bench.run --alone --base .work/base $(ARGS); status=$$?; \
+	    git worktree remove --force .work/base; exit $$status
+
+bench-hot: .venv/.bench
+	@mkdir -p .work
+	$(BIN)/python -m pytest bench/test_hot_paths.py -q -o addopts= -p no:randomly -p no:schemathesis \
+	    --benchmark-warmup=on --benchmark-max-time=0.5 --benchmark-json=.work/hot-paths.json $(ARGS)
+	$(BIN)/python bench/guard.py .work/hot-paths.json $(if $(ACCEPT),--accept)
+
 # From a fresh environment, so that nothing which happens to be installed gets in.
 lock:
 	rm -rf .venv
-	$(MAKE) CONSTRAINTS= .venv/.check .venv/.api
+	$(MAKE) CONSTRAINTS= .venv/.check .venv/.api .venv/.bench
 	{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable; } > .venv/constraints.txt
 	mv .venv/constraints.txt constraints.txt
 
@@ -101,7 +123,12 @@ clean:
 
 .venv/.check: .venv/.runtime .venv/.pip
 	@echo "installing what the checks need ..."
-	@$(PIP_INSTALL) --group check --group test
+	@$(PIP_INSTALL) --group check --group test --group bench
+	@touch $@
+
+.venv/.bench: .venv/.test
+	@echo "installing pytest-benchmark ..."
+	@$(PIP_INSTALL) --group bench
 	@touch $@
 
 .venv/.api: .venv/.test

@@ -13,7 +13,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 SOURCES = sorted((ROOT / "src" / "wormkey").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
-OTHERS = sorted([*(ROOT / "examples").glob("*.py"), *(ROOT / "scripts").glob("*.py")])
+OTHERS = sorted(
+    path for name in ("bench", "examples", "scripts") for path in (ROOT / name).glob("*.py")
+)
 
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60

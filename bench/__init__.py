@@ -1,0 +1,1 @@
+"""Benchmarks: this project beside nginx and `ssh -R`, in one run. docs/performance.md says how."""
