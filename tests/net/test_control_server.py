@@ -13,7 +13,7 @@ from hypercorn.trio import serve as hypercorn_serve
 
 from tests.support.plane import BODY, Plane, open_plane
 from tests.support.viewer import open_viewer
-from wormkey import control, nursery
+from wormkey import control, nursery, serving
 from wormkey.config import Settings, parse_address
 from wormkey.errors import StoreError
 from wormkey.store.memory import MemoryStore
@@ -159,7 +159,7 @@ async def test_a_daemon_that_starts_is_not_ready(
         await gate.wait()
         await serve_connections(*args, **kwargs)
 
-    monkeypatch.setattr(nursery, "serve_connections", late)
+    monkeypatch.setattr(serving, "serve_connections", late)
     path = tmp_path / "control.sock"
     settings = Settings(
         control=UnixAddress(str(path)),

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from wsproto.events import TextMessage
+from wsproto.events import CloseConnection, TextMessage
+from wsproto.frame_protocol import CloseReason
 
 from tests.support.origin import Connection, Request, each_request, response, saying
 from tests.support.websocket import (
@@ -122,13 +123,15 @@ async def test_a_rule_ends_what_it_shuts_out_at_once(rule: dict[str, Any]) -> No
 
 @pytest.mark.parametrize("rule", [rule for rule, _ in RULES], ids=str)
 async def test_a_rule_ends_an_open_websocket_at_once(rule: dict[str, Any]) -> None:
-    """Without a close frame that would tell the page that the app had ended it."""
+    """With a close code that no app sends for this: 1008, a rule of the one who shows it."""
     async with open_world(echo_websocket) as world:
         socket, _ = await open_websocket(await world.open_viewer())
         await socket.send_text("hello")
         assert await socket.receive_message() == "hello"
         await change(world, **rule)
-        assert await socket.receive() is None
+        ended = await socket.receive()
+        assert isinstance(ended, CloseConnection)
+        assert ended.code == CloseReason.POLICY_VIOLATION
 
 
 async def test_a_lower_size_ends_an_upload_of_unknown_length() -> None:
@@ -341,7 +344,7 @@ async def test_a_kick_cuts_and_holds() -> None:
         assert await socket.receive_message() == "hello"
         (known,) = viewers(world)
         assert known.viewer_id in await kick(world, known.viewer_id)
-        assert await socket.receive() is None
+        assert isinstance(await socket.receive(), CloseConnection)
         for fields in ((*jar, *at("192.0.2.1")), at("192.0.2.1"), (*jar, *at("192.0.2.9"))):
             answer = await world.exchange(fields=fields)
             assert (answer.status, answer.error) == (403, b"removed")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 async def _wait_held(world: World, count: int) -> None:
     entry = world.node.routes.find(world.slug)
     assert entry is not None
-    while entry.waiting < count:
+    while entry.waiting < count:  # noqa: ASYNC110 - nothing tells
         await trio.lowlevel.checkpoint()
 
 

@@ -275,7 +275,7 @@ def test_source_files_that_are_named_exist(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     known = {"x.py", "test_x.py"} | {  # those stand for any
         path.name
-        for folder in ("src", "tests", "scripts", "examples", "docs")
+        for folder in ("src", "tests", "scripts", "examples", "docs", "bench")
         for path in (ROOT / folder).rglob("*.py")
     }
     for name in re.findall(r"`(?:[\w/]+/)?(\w+\.py)`", text):
