@@ -203,3 +203,11 @@ def test_heads_that_viewers_do_not_take_cost_a_tunnel_a_bounded_amount() -> None
     for number in range(200 - kept + 1, 201):
         mux.took_head(StreamId(number), large)
     assert not any(isinstance(e, Reset) for e in feed(mux, Response(ONE, OK)))
+
+
+def test_a_head_of_a_stream_that_is_gone_costs_nothing() -> None:
+    """Who took it too late is no fault: the stream took its cost along."""
+    mux = gateway()
+    before = mux.statistics()
+    mux.took_head(StreamId(7), ((b"X-A", b"1"),))
+    assert mux.statistics() == before

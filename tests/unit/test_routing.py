@@ -17,6 +17,7 @@ from wormkey.routing import (
     Reserved,
     Route,
     ToTunnel,
+    is_own_host,
     public_url_of,
     resolve,
     route_cookie,
@@ -360,3 +361,24 @@ def test_the_base_host_is_told_as_the_viewer_knows_it(
 ) -> None:
     """From the base host itself, or from a tunnel's host under it; odd ones are nobody's."""
     assert url_seen(b"https", authority, on_base=on_base) == seen
+
+
+@pytest.mark.parametrize(
+    ("host", "own"),
+    [
+        (b"tunnel.example.com", True),
+        (b"demo.tunnel.example.com:3002", True),
+        (b"localhost:3001", True),
+        (b"127.0.0.1", True),
+        (b"[::1]:3001", True),
+        (b"build-server:3001", True),  # the public DNS has no names without a dot
+        (b"evil.example", False),
+        (b"tunnel.example.com.evil.example", False),
+        (b"a b", False),
+        (b"", False),
+    ],
+)
+def test_a_name_that_a_strangers_dns_could_lead_here_is_not_ours(host: bytes, own: bool) -> None:
+    """DNS rebinding: a page of evil.example comes with its own name, wherever that leads."""
+    public = PublicUrl.parse("https://tunnel.example.com")
+    assert is_own_host(host, public) is own
