@@ -29,6 +29,7 @@ from wormkey.local import LocalFileError, LocalFiles, parse_token
 from wormkey.target import parse_target
 from wormkey.terminal import Console, is_interactive
 from wormkey.terms import policy_of, term_options
+from wormkey.values import goes_in_the_clear
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -286,7 +287,7 @@ def _target_and_auth(
 
 
 def _warn_in_the_clear(console: Console, control_plane: str, token: str | None) -> None:
-    if token is not None and o.goes_in_the_clear(control_plane):
+    if token is not None and goes_in_the_clear(control_plane):
         console.warn(f"{control_plane} is plain http: the token can be read on the way; use https")
 
 

@@ -8,6 +8,7 @@ stdout and in files.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, urlsplit
@@ -23,6 +24,7 @@ from wormkey.local import LocalFileError, LocalFiles, parse_token
 from wormkey.records import SessionRecord, owned_by_this_process
 from wormkey.target import Target
 from wormkey.terminal import printable
+from wormkey.values import goes_in_the_clear, is_loopback
 
 if TYPE_CHECKING:
     from wormkey.terminal import Console
@@ -75,8 +77,39 @@ async def obtain_session(wish: SessionWish, files: LocalFiles, console: Console)
     if record is not None:
         return Lease(record, resumed=True)
     record = await _create(wish)
+    if wish.edge_url is None:
+        reason = why_not_there(wish.control_plane, record.edge_url)
+        if reason is not None:
+            with suppress(Failure):
+                await ask(record.control_plane, "DELETE", record, record.session_token)
+            raise Failure(ExitCode.CONTROL_PLANE_UNREACHABLE, f"{reason}; --edge overrides it")
+    if goes_in_the_clear(record.edge_url):
+        console.warn(f"the way to {record.edge_url} is not encrypted: who is on it can read along")
     _save(record, files, console)
     return Lease(record, resumed=False)
+
+
+def why_not_there(control_plane: str, edge_url: str) -> str | None:
+    """Say why a gateway that a control plane names is not believed; None where it is.
+
+    A server elsewhere cannot mean this machine, and one that was reached over TLS has no reason
+    to have the session's token sent in clear. Either is a mistake of its operator, or an attempt
+    to make this machine knock at its own doors.
+    """
+    parts = urlsplit(edge_url)
+    if parts.scheme not in ("ws", "wss") or "@" in parts.netloc or parts.query or parts.fragment:
+        return f"{control_plane} names a gateway that cannot be used: {edge_url!r}"
+    if is_loopback(edge_url) and not is_loopback(control_plane):
+        return (
+            f"{control_plane} says that its gateway is {edge_url}, which is this machine: "
+            "its operator sets --public-url"
+        )
+    if control_plane.startswith("https://") and goes_in_the_clear(edge_url):
+        return (
+            f"{control_plane} says that its gateway is {edge_url}, without TLS: "
+            "its operator sets --edge-url to wss://"
+        )
+    return None
 
 
 async def end_session(record: SessionRecord, files: LocalFiles) -> None:

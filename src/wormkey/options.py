@@ -20,7 +20,7 @@ from wormkey.grammar import is_authority, is_target
 from wormkey.lease import BasicAuth
 from wormkey.local import parse_token, read_token_file
 from wormkey.target import parse_target
-from wormkey.values import TcpAddress, parse_duration, url_parser
+from wormkey.values import is_loopback, parse_duration, url_parser
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -216,15 +216,3 @@ def choose_token(
     if stored is None and is_loopback(control_plane):
         stored = files.read_daemon_token()
     return stored
-
-
-def is_loopback(url: str) -> bool:
-    """Tell whether a URL (canonical) names this machine and nothing beyond."""
-    host = url.partition("://")[2].partition("/")[0]
-    host = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-    return host.endswith(".localhost") or TcpAddress(host, 0).loopback
-
-
-def goes_in_the_clear(url: str) -> bool:
-    """Tell whether what is sent to a URL can be read on the way."""
-    return url.startswith(("http://", "ws://")) and not is_loopback(url)

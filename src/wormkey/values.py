@@ -243,3 +243,15 @@ def _is_ipv6(host: str) -> bool:
 def _is_loopback(host: str) -> bool:
     ip = _ip(host)
     return host.lower() == "localhost" if ip is None else ip.is_loopback
+
+
+def is_loopback(url: str) -> bool:
+    """Tell whether a URL (canonical) names this machine and nothing beyond."""
+    host = url.partition("://")[2].partition("/")[0]
+    host = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    return host.endswith(".localhost") or TcpAddress(host, 0).loopback
+
+
+def goes_in_the_clear(url: str) -> bool:
+    """Tell whether what is sent to a URL can be read on the way."""
+    return url.startswith(("http://", "ws://")) and not is_loopback(url)
