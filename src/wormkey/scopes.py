@@ -144,11 +144,18 @@ async def _guarded(
 async def acquire(slots: trio.Semaphore, make_room: Callable[[], None]) -> None:
     """Take a slot; while there is none, ask for room again and again.
 
+    A slot that is free is taken without a checkpoint: whoever holds an accepted connection must not
+    lose it to a cancellation that comes just then.
+
     Cancellation: atomic.
     """
-    while not slots.value:
-        make_room()
-        with trio.move_on_after(ROOM_PAUSE_S):
-            await slots.acquire()
+    while True:
+        try:
+            slots.acquire_nowait()
+        except trio.WouldBlock:
+            make_room()
+            with trio.move_on_after(ROOM_PAUSE_S):
+                await slots.acquire()
+                return
+        else:
             return
-    await slots.acquire()
