@@ -26,7 +26,8 @@ from tests.support.process import (
     running,
     running_daemon,
 )
-from tests.support.world import Connected, Disconnected, call, start_client
+from tests.support.share import addresses_of, authority_of, share
+from tests.support.world import Connected, Disconnected, call
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -52,17 +53,8 @@ async def under_load(daemon: Daemon) -> AsyncIterator[tuple[Load, dict[str, Any]
     """A session with its client in this process, and every kind of load on it."""
     async with trio.open_nursery() as nursery:
         origin = await start_origin(nursery, app)
-        status, session = await call(daemon.control, "POST", "/sessions", body={"port": 1})
-        assert status == 201
-        client = start_client(
-            nursery,
-            edge_url=f"ws://127.0.0.1:{daemon.gateway[1]}",
-            token=session["sessionToken"],
-            target=str(origin.port),
-        )
-        await client.wait(Connected)
-        host = f"{session['slug']}.localhost:{daemon.gateway[1]}".encode()
-        load = Load(daemon.gateway, host)
+        session, client = await share(nursery, daemon, origin.port)
+        load = Load(daemon.gateway, authority_of(daemon, session))
         async with trio.open_nursery() as loads:
             loads.start_soon(load.run)
             yield load, {**session, "client": client}
@@ -166,28 +158,17 @@ async def test_a_kill_fails_only_what_was_open(tmp_path: Path) -> None:
     with trio.fail_after(90):
         async with running_daemon(tmp_path) as daemon, trio.open_nursery() as nursery:
             origin = await start_origin(nursery, app)
-            _, session = await call(daemon.control, "POST", "/sessions", body={"port": 1})
-            client = start_client(
-                nursery,
-                edge_url=f"ws://127.0.0.1:{daemon.gateway[1]}",
-                token=session["sessionToken"],
-                target=str(origin.port),
-            )
-            await client.wait(Connected)
-            host = f"{session['slug']}.localhost:{daemon.gateway[1]}".encode()
-            load = Load(daemon.gateway, host)
+            session, client = await share(nursery, daemon, origin.port)
+            authority = authority_of(daemon, session)
+            load = Load(daemon.gateway, authority)
             nursery.start_soon(load.run)
             await trio.sleep(0.5)
             await daemon.process.end(signal.SIGKILL)
             load.stopping = True
             await client.wait(Disconnected)
-            addresses = (
-                *("--control", f"127.0.0.1:{daemon.control[1]}"),
-                *("--gateway", f"127.0.0.1:{daemon.gateway[1]}"),
-            )
-            async with running_daemon(tmp_path, *addresses) as again:
+            async with running_daemon(tmp_path, *addresses_of(daemon)) as again:
                 await client.wait(Connected, 2)
-                after = Load(again.gateway, host)
+                after = Load(again.gateway, authority)
                 async with trio.open_nursery() as loads:
                     loads.start_soon(after.run)
                     await trio.sleep(0.5)

@@ -31,8 +31,9 @@ from tests.support.process import (
     options_of,
     running_daemon,
 )
+from tests.support.share import create_session, start_client_of
 from tests.support.viewer import open_viewer
-from tests.support.world import Connected, call, start_client
+from tests.support.world import Connected, call
 from wormkey.access import Access
 from wormkey.config import Settings
 from wormkey.journal import FLUSH_S
@@ -168,17 +169,11 @@ async def test_killed_counters_are_a_second_behind(tmp_path: Path) -> None:
         async with trio.open_nursery() as nursery:
             origin = await start_origin(nursery, saying())
             async with running_daemon(tmp_path) as daemon:
-                status, session = await call(daemon.control, "POST", "/sessions", body={"port": 1})
-                assert status == 201
+                session = await create_session(daemon)
                 await daemon.process.end()
             for _ in range(3):
                 async with running_daemon(tmp_path) as daemon:
-                    client = start_client(
-                        nursery,
-                        edge_url=f"ws://127.0.0.1:{daemon.gateway[1]}",
-                        token=session["sessionToken"],
-                        target=str(origin.port),
-                    )
+                    client = start_client_of(nursery, daemon, session, origin.port)
                     await client.wait(Connected)
                     life_s = FLUSH_S + SLACK_S + dice.uniform(0.5, 1.5)
                     moments = await ask_for(life_s, daemon, session["slug"])

@@ -12,9 +12,10 @@ from attrs import define, field
 
 from tests.support.origin import Connection, response, start_origin
 from tests.support.process import Daemon, running_daemon
+from tests.support.share import addresses_of, share
 from tests.support.viewer import open_viewer
 from tests.support.websocket import accept_websocket, handshake_fields
-from tests.support.world import Connected, call, start_client
+from tests.support.world import Connected
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -142,15 +143,7 @@ async def test_what_an_owner_decided_outlives_a_kill(tmp_path: Path) -> None:
         async with trio.open_nursery() as nursery:
             origin = await start_origin(nursery, page_and_socket)
             async with running_daemon(tmp_path, *proxy) as daemon:
-                body = {"port": origin.port}
-                _, session = await call(daemon.control, "POST", "/sessions", body=body)
-                client = start_client(
-                    nursery,
-                    edge_url=f"ws://127.0.0.1:{daemon.gateway[1]}",
-                    token=session["sessionToken"],
-                    target=str(origin.port),
-                )
-                await client.wait(Connected)
+                session, client = await share(nursery, daemon, origin.port)
                 people = [
                     Someone(daemon, session["slug"], address)
                     for address in ("192.0.2.1", "192.0.2.2", "192.0.2.3")
@@ -159,10 +152,7 @@ async def test_what_an_owner_decided_outlives_a_kill(tmp_path: Path) -> None:
                 assert (await people[0].ask(f"{link.path}?{link.query}")).status == 303
                 await rule(*people)
                 await daemon.process.end(signal.SIGKILL)
-            addresses = (
-                *("--control", f"127.0.0.1:{daemon.control[1]}"),
-                *("--gateway", f"127.0.0.1:{daemon.gateway[1]}"),
-            )
+            addresses = addresses_of(daemon)
             async with running_daemon(tmp_path, *proxy, *addresses):
                 await client.wait(Connected, 2)
                 await check(*people)

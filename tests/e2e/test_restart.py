@@ -14,8 +14,8 @@ import trio
 
 from tests.support.origin import saying, start_origin
 from tests.support.process import Daemon, running_daemon
-from tests.support.viewer import open_viewer
-from tests.support.world import Connected, RunningClient, call, start_client
+from tests.support.share import addresses_of, answers, create_session, start_client_of
+from tests.support.world import Connected, RunningClient
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,24 +31,12 @@ async def create_sessions(daemon: Daemon) -> list[dict[str, Any]]:
     left = iter(range(TUNNELS))
 
     async def create_some() -> None:
-        for _ in left:
-            status, session = await call(daemon.control, "POST", "/sessions", body={"port": 1})
-            assert status == 201
-            made.append(session)
+        made.extend([await create_session(daemon) for _ in left])
 
     async with trio.open_nursery() as nursery:
         for _ in range(CREATORS):
             nursery.start_soon(create_some)
     return made
-
-
-async def answers(daemon: Daemon, session: dict[str, Any]) -> bool:
-    """Tell whether the session's URL leads to the app."""
-    host = f"{session['slug']}.localhost:{daemon.gateway[1]}".encode()
-    viewer = await open_viewer(*daemon.gateway, host)
-    answer = await viewer.exchange(b"/")
-    await viewer.aclose()
-    return answer.status == 200 and answer.data == b"hello"
 
 
 @pytest.mark.slow
@@ -61,25 +49,14 @@ async def test_every_tunnel_resumes(tmp_path: Path, number: signal.Signals) -> N
             origin = await start_origin(nursery, saying())
             async with running_daemon(tmp_path) as daemon:
                 sessions = await create_sessions(daemon)
-                edge_url = f"ws://127.0.0.1:{daemon.gateway[1]}"
                 clients = [
-                    start_client(
-                        nursery,
-                        edge_url=edge_url,
-                        token=session["sessionToken"],
-                        target=str(origin.port),
-                    )
-                    for session in sessions
+                    start_client_of(nursery, daemon, session, origin.port) for session in sessions
                 ]
                 for client in clients:
                     await client.wait(Connected)
                 await daemon.process.end(number)
             begun = trio.current_time()
-            addresses = (
-                *("--control", f"127.0.0.1:{daemon.control[1]}"),
-                *("--gateway", f"127.0.0.1:{daemon.gateway[1]}"),
-            )
-            async with running_daemon(tmp_path, *addresses) as daemon:
+            async with running_daemon(tmp_path, *addresses_of(daemon)) as daemon:
                 ready = trio.current_time()
 
                 async def resume(client: RunningClient, session: dict[str, Any]) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.evil import EvilEnd, evil_client
-from tests.support.world import World, open_world
+from tests.support.evil import OK, ONE, TWO, asked, evil_client, lone_world, other_session
+from tests.support.world import open_world
 from wormkey.errors import ErrorCode
 from wormkey.frames import (
     TUNNEL,
@@ -23,34 +22,6 @@ from wormkey.frames import (
     Trailers,
     Window,
 )
-
-if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
-
-    from tests.support.viewer import Viewer
-
-ONE, TWO = StreamId(1), StreamId(2)
-OK = ResponseHead(200, ())
-
-
-def lone_world(**settings: object) -> AbstractAsyncContextManager[World]:
-    """A world whose only client will be the hostile one."""
-    return open_world(client=False, hold_s=0.0, close_timeout_s=0.5, **settings)
-
-
-async def other_session(world: World) -> tuple[str, bytes]:
-    """Make a second session; its token and its authority."""
-    status, made = await world.call("POST", "/sessions", body={"port": 1})
-    assert status == 201
-    return made["sessionToken"], made["slug"].encode() + b"." + world.base
-
-
-async def asked(world: World, evil: EvilEnd, method: bytes = b"GET") -> Viewer:
-    """A viewer whose request has reached the hostile client."""
-    viewer = await world.open_viewer()
-    await viewer.request(method=method)
-    await evil.hear(Request)
-    return viewer
 
 
 def response(status: int, *fields: tuple[bytes, bytes], count: int | None = None) -> bytes:

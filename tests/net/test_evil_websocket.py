@@ -3,55 +3,36 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
-from tests.support.evil import BINARY, CLOSE, FIN, PING, TEXT, EvilEnd, evil_client, ws_frame
+from tests.support.evil import (
+    BINARY,
+    CLOSE,
+    FIN,
+    OK,
+    ONE,
+    PING,
+    TEXT,
+    asked,
+    evil_client,
+    lone_world,
+    other_session,
+    ws_frame,
+)
 from tests.support.link import Ended
 from tests.support.messages import read_response_head
 from tests.support.viewer import open_viewer
 from tests.support.websocket import handshake_fields
-from tests.support.world import Disconnected, World, open_world
+from tests.support.world import Disconnected, open_world
 from wormkey.errors import ErrorCode
 from wormkey.frames import (
     Data,
     GoAway,
-    Request,
     Response,
-    ResponseHead,
     StreamId,
 )
-
-if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
-
-    from tests.support.viewer import Viewer
-
-ONE, TWO = StreamId(1), StreamId(2)
-OK = ResponseHead(200, ())
-
-
-def lone_world(**settings: object) -> AbstractAsyncContextManager[World]:
-    """A world whose only client will be the hostile one."""
-    return open_world(client=False, hold_s=0.0, close_timeout_s=0.5, **settings)
-
-
-async def other_session(world: World) -> tuple[str, bytes]:
-    """Make a second session; its token and its authority."""
-    status, made = await world.call("POST", "/sessions", body={"port": 1})
-    assert status == 201
-    return made["sessionToken"], made["slug"].encode() + b"." + world.base
-
-
-async def asked(world: World, evil: EvilEnd, method: bytes = b"GET") -> Viewer:
-    """A viewer whose request has reached the hostile client."""
-    viewer = await world.open_viewer()
-    await viewer.request(method=method)
-    await evil.hear(Request)
-    return viewer
-
 
 # ── the WebSocket ───────────────────────────────────────────────────────────────────────────
 

@@ -13,8 +13,8 @@ from tests.support.link import Link
 from tests.support.origin import Connection, each_request, start_origin
 from tests.support.process import running_daemon
 from tests.support.promise import Promise, sized
+from tests.support.share import authority_of, share
 from tests.support.viewer import open_viewer
-from tests.support.world import Connected, call, start_client
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -138,15 +138,8 @@ async def test_mutated_requests(tmp_path: Path, promise: Promise) -> None:
     with trio.fail_after(120 + EACH):
         async with running_daemon(tmp_path, *OPTIONS) as daemon, trio.open_nursery() as nursery:
             origin = await start_origin(nursery, each_request(answer))
-            _, session = await call(daemon.control, "POST", "/sessions", body={"port": origin.port})
-            client = start_client(
-                nursery,
-                edge_url=f"ws://127.0.0.1:{daemon.gateway[1]}",
-                token=session["sessionToken"],
-                target=str(origin.port),
-            )
-            await client.wait(Connected)
-            authority = f"{session['slug']}.localhost:{daemon.gateway[1]}".encode()
+            session, client = await share(nursery, daemon, origin.port)
+            authority = authority_of(daemon, session)
             secrets = [
                 session["sessionToken"].partition(".")[2].encode(),
                 session["ownerUrl"].partition("token=")[2].encode(),

@@ -10,8 +10,8 @@ import trio
 from tests.support.origin import saying, start_origin
 from tests.support.process import Daemon, running_daemon
 from tests.support.promise import QUICK, Promise, sized
-from tests.support.viewer import open_viewer
-from tests.support.world import Connected, RunningClient, call, start_client
+from tests.support.share import addresses_of, answers, create_session, share
+from tests.support.world import RunningClient, call
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,27 +21,12 @@ KILLS = sized(full=1000, quick=3)
 SLOWEST_S = 30.0 if QUICK else 5.0  # a loaded machine; an idle one keeps five seconds
 
 
-async def _create(daemon: Daemon, port: int) -> dict[str, Any]:
-    status, session = await call(daemon.control, "POST", "/sessions", body={"port": port})
-    assert status == 201
-    made: dict[str, Any] = session
-    return made
-
-
-async def _answers(daemon: Daemon, session: dict[str, Any]) -> bool:
-    host = f"{session['slug']}.localhost:{daemon.gateway[1]}".encode()
-    viewer = await open_viewer(*daemon.gateway, host)
-    answer = await viewer.exchange(b"/")
-    await viewer.aclose()
-    return answer.status == 200 and answer.data == b"hello"
-
-
 async def _back_s(daemon: Daemon, clients: list[tuple[RunningClient, dict[str, Any]]]) -> float:
     """Wait until every client is connected and its URL leads to the app; how long that took."""
     began_at = trio.current_time()
 
     async def back(session: dict[str, Any]) -> None:
-        assert await _answers(daemon, session)  # held until its client is there
+        assert await answers(daemon, session)  # held until its client is there
 
     async with trio.open_nursery() as nursery:
         for _, session in clients:
@@ -60,27 +45,17 @@ async def test_every_session_outlives_every_kill(tmp_path: Path, promise: Promis
             origin = await start_origin(nursery, saying())
             for number in range(KILLS + 1):
                 async with running_daemon(tmp_path, *addresses) as daemon:
-                    addresses = (
-                        *("--control", f"127.0.0.1:{daemon.control[1]}"),
-                        *("--gateway", f"127.0.0.1:{daemon.gateway[1]}"),
-                    )
+                    addresses = addresses_of(daemon)
                     if number == 0:
                         for _ in range(CLIENTS):
-                            session = await _create(daemon, origin.port)
-                            client = start_client(
-                                nursery,
-                                edge_url=f"ws://127.0.0.1:{daemon.gateway[1]}",
-                                token=session["sessionToken"],
-                                target=str(origin.port),
-                            )
-                            await client.wait(Connected)
+                            session, client = await share(nursery, daemon, origin.port)
                             fleet.append((client, session))
                     else:
                         slowest_s = max(slowest_s, await _back_s(daemon, fleet))
                     for session in known:
                         path = f"/sessions/by-slug/{session['slug']}"
                         missing += (await call(daemon.control, "GET", path))[0] != 200
-                    known = [await _create(daemon, 1) for _ in range(3)]
+                    known = [await create_session(daemon) for _ in range(3)]
                     told += len(known)
                     await daemon.process.end(signal.SIGKILL)
             assert not any(client.ended.is_set() for client, _ in fleet)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -11,8 +11,8 @@ from tests.support.messages import Request, compose
 from tests.support.origin import Connection, each_request, start_origin
 from tests.support.process import Daemon, running_daemon
 from tests.support.promise import QUICK, Promise, sized
+from tests.support.share import authority_of, share
 from tests.support.viewer import Viewer, open_viewer
-from tests.support.world import Connected, call, start_client
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,16 +35,8 @@ async def _answer(connection: Connection, request: Request) -> None:
 async def _share(nursery: trio.Nursery, daemon: Daemon) -> bytes:
     """A session with its client; the authority of its URL."""
     origin = await start_origin(nursery, each_request(_answer))
-    session: dict[str, Any]
-    _, session = await call(daemon.control, "POST", "/sessions", body={"port": origin.port})
-    client = start_client(
-        nursery,
-        edge_url=f"ws://127.0.0.1:{daemon.gateway[1]}",
-        token=session["sessionToken"],
-        target=str(origin.port),
-    )
-    await client.wait(Connected)
-    return f"{session['slug']}.localhost:{daemon.gateway[1]}".encode()
+    session, _ = await share(nursery, daemon, origin.port)
+    return authority_of(daemon, session)
 
 
 async def _stop_s(daemon: Daemon) -> float:

@@ -16,16 +16,21 @@ from attrs import define, field
 from tests.support.link import CutError, Link
 from tests.support.messages import Head, read_request_head, read_response_head
 from tests.support.websocket import accept_of, handshake_fields
+from tests.support.world import World, open_world
 from wormkey import wire, wire0
-from wormkey.frames import GoAway, Hello
+from wormkey.frames import GoAway, Hello, Request, ResponseHead, StreamId
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
 
-    from tests.support.world import World
+    from tests.support.viewer import Viewer
     from wormkey.frames import Frame
 
 T = TypeVar("T")
+
+ONE, TWO = StreamId(1), StreamId(2)
+OK = ResponseHead(200, ())
 
 GENEROUS = Hello(
     stream_window_bytes=1 << 20, tunnel_window_bytes=1 << 26, max_streams=1 << 16, agent=b"evil"
@@ -222,3 +227,23 @@ async def evil_gateway(*, version: int = 1) -> AsyncIterator[EvilGateway]:
         await nursery.start(trio.serve_listeners, gateway.take, listeners)
         yield gateway
         nursery.cancel_scope.cancel(reason="the test is over")
+
+
+def lone_world(**settings: object) -> AbstractAsyncContextManager[World]:
+    """A world whose only client will be the hostile one."""
+    return open_world(client=False, hold_s=0.0, close_timeout_s=0.5, **settings)
+
+
+async def other_session(world: World) -> tuple[str, bytes]:
+    """Make a second session; its token and its authority."""
+    status, made = await world.call("POST", "/sessions", body={"port": 1})
+    assert status == 201
+    return made["sessionToken"], made["slug"].encode() + b"." + world.base
+
+
+async def asked(world: World, evil: EvilEnd, method: bytes = b"GET") -> Viewer:
+    """A viewer whose request has reached the hostile client."""
+    viewer = await world.open_viewer()
+    await viewer.request(method=method)
+    await evil.hear(Request)
+    return viewer

@@ -33,9 +33,9 @@ echo "$@" >> "$STAND_IN/calls"
 case "$1" in
 start|restart)
     test ! -e "$STAND_IN/broken" || exit 1
-    mkdir -p "$STAND_IN/root/{STATE}"
-    echo x > "$STAND_IN/root/{STATE}/wormkeyd.sqlite3"
-    ln -sfn private/wormkey "$STAND_IN/root/var/lib/wormkey" ;;
+    mkdir -p "$STAND_IN/tree/{STATE}"
+    echo x > "$STAND_IN/tree/{STATE}/wormkeyd.sqlite3"
+    ln -sfn private/wormkey "$STAND_IN/tree/var/lib/wormkey" ;;
 esac
 """
 
@@ -51,7 +51,7 @@ class Machine:
     @property
     def root(self) -> Path:
         """What stands for /."""
-        return self.folder / "root"
+        return self.folder / "tree"
 
     def command(self, *arguments: str) -> tuple[int, str]:
         """Run wormkeyd; return its exit code and its stdout, and keep its stderr."""
@@ -89,7 +89,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -
     systemctl = tmp_path / "bin" / "systemctl"
     systemctl.write_text(SYSTEMCTL)
     systemctl.chmod(0o755)
-    (tmp_path / "root").mkdir()
+    (tmp_path / "tree").mkdir()
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
     monkeypatch.setenv("STAND_IN", str(tmp_path))
     with restored_logging():

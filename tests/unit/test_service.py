@@ -46,7 +46,7 @@ def test_the_unit_is_part_of_the_package() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/home/alice/venv/bin/wormkeyd", "/root/bin/wormkeyd", "/tmp/wormkeyd"]
+    "path", ["/home/alice/venv/bin/wormkeyd", "/run/user/0/bin/wormkeyd", "/tmp/wormkeyd"]
 )
 def test_a_program_that_the_sandbox_hides_is_refused(path: str) -> None:
     """The unit would fail to start with a riddle; the sentence says what to do."""
