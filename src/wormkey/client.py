@@ -122,7 +122,6 @@ class Client:
     wake: Wake = field(factory=Wake)
     _edge: Edge = field(init=False)
     _origin: Origin = field(init=False)
-    _link: Link | None = field(default=None, init=False)  # the newest
     _links: list[Link] = field(factory=list, init=False)  # those that are not over, oldest first
     _backoff: Backoff = field(factory=Backoff, init=False)
     _retry_now: trio.Event = field(factory=trio.Event, init=False)
@@ -165,7 +164,7 @@ class Client:
     async def _keep_open(self, tunnels: trio.Nursery) -> Exception | None:
         """Open one tunnel after the other; return what ends the client, None for its drain."""
         while not self._draining:
-            link = self._link = Link()
+            link = Link()
             tunnels.start_soon(self._run_link, link, name="tunnel")
             await link.over.wait()
             if (final := link.final_error()) is not None:

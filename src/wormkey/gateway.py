@@ -148,6 +148,7 @@ class Gateway:
         finally:
             self._idle.discard(viewer)
             self.seats.work(seat)
+            self.node.metrics.dismissed += seat.dismissed
         if request is None:
             return False
         tally = Tally(self.node.metrics, trio.current_time())

@@ -81,6 +81,7 @@ class Metrics:
     time_to_first_byte: Histogram = field(factory=lambda: Histogram(ANSWER_BUCKETS))
     tunnels_opened: Counter[str] = field(factory=Counter)
     reconnects: int = 0
+    dismissed: int = 0
     tunnel_refusals: Counter[str] = field(factory=Counter)
     round_trip: Histogram = field(factory=lambda: Histogram(ROUND_TRIP_BUCKETS))
     control_requests: Counter[str] = field(factory=Counter)
@@ -193,6 +194,12 @@ FIGURES: Final = (
         kind="counter",
         help="Tunnels opened for a session that had one before in this process",
         source="reconnects",
+    ),
+    Figure(
+        name="wormkey_dismissed_connections_total",
+        kind="counter",
+        help="Connections that waited for a request and had to make room for others",
+        source="dismissed",
     ),
     Figure(
         name="wormkey_tunnel_refusals_total",

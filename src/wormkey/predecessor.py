@@ -18,6 +18,7 @@ from attrs import define, field
 from wormkey.errors import StoreError
 from wormkey.inheritance import Inheritance
 from wormkey.passing import Channel, usage_in
+from wormkey.scopes import alongside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +40,7 @@ class Predecessor:
     channel: Channel
     _tell: trio.MemorySendChannel[str] = field(init=False)
     _changed: trio.MemoryReceiveChannel[str] = field(init=False)
+    _gone: bool = False
 
     def __attrs_post_init__(self) -> None:
         """Changes wait here until the channel takes them."""
@@ -68,10 +70,10 @@ class Predecessor:
 
     def note(self, record: AuditRecord) -> None:
         """Note that a record's session changed here, for the streams that it has there."""
-        if record.session_id is not None:
+        if record.session_id is not None and not self._gone:
             try:
                 self._tell.send_nowait(record.session_id)
-            except (trio.WouldBlock, trio.BrokenResourceError):
+            except trio.WouldBlock:
                 logger.warning("predecessor not told", extra={"session": record.session_id})
 
     async def attend(self, meter_of: Callable[[str], Meter | None]) -> None:
@@ -79,19 +81,19 @@ class Predecessor:
 
         Cancellation: what it carries from then on is not counted.
         """
-        if not await self.channel.say("ready"):
-            return
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._tell_changes)
-            while (told := await self.channel.hear()) is not None:
-                if (found := usage_in(told)) is not None:
-                    session_id, usage = found
-                    meter = meter_of(session_id)
-                    if meter is not None:
-                        meter.include(usage)
-            nursery.cancel_scope.cancel(reason="the predecessor is gone")
-        self._changed.close()
+        if await self.channel.say("ready"):
+            await alongside(lambda: self._listen(meter_of), self._tell_changes)
+        self._gone = True
+        await self.channel.stream.aclose()
         logger.info("predecessor gone")
+
+    async def _listen(self, meter_of: Callable[[str], Meter | None]) -> None:
+        while (told := await self.channel.hear()) is not None:
+            if (found := usage_in(told)) is not None:
+                session_id, usage = found
+                meter = meter_of(session_id)
+                if meter is not None:
+                    meter.include(usage)
 
     async def _tell_changes(self) -> None:
         async for session_id in self._changed:

@@ -57,7 +57,6 @@ class Seats:
 
     limit: int
     viewers: int = 0
-    closed_early: int = 0  # connections that waited and had to leave for others
     _trials: _Waiting = field(factory=_Waiting)
     _waiting: _Waiting = field(factory=_Waiting)
     _addresses: dict[str, _Address] = field(factory=dict)
@@ -124,7 +123,6 @@ class Seats:
         leave = self._trials.seats.get(seat) or self._waiting.seats[seat]
         self.leave(seat)
         seat.dismissed = True
-        self.closed_early += 1
         leave()
         return True
 

@@ -355,19 +355,19 @@ async def serve_connections(
     """
     slots = trio.Semaphore(limit)
 
-    async def serve(stream: trio.SocketStream) -> None:
+    async def serve(stream: trio.SocketStream, release: Callable[[], None] = slots.release) -> None:
         try:
             await handler(stream)
         finally:
-            slots.release()
+            release()
             await trio.aclose_forcefully(stream)
 
     async def accept_all(listener: trio.SocketListener) -> None:
         while (stream := await _accept(listener)) is not None:
             try:
                 await acquire(slots, make_room)
-            except trio.Cancelled:
-                stream.socket.close()
+            except trio.Cancelled:  # it was accepted already, so it is served, beyond the limit
+                nursery.start_soon(serve, stream, lambda: None, name="connection")
                 raise
             try:
                 set_tcp_options(stream, user_timeout_s=user_timeout_s())

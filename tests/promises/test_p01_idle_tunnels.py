@@ -31,7 +31,7 @@ def cpu_s(process: Running) -> float:
 
 
 async def test_idle_tunnels_are_cheap(tmp_path: Path, promise: Promise) -> None:
-    """The daemon's memory grows by so much for all of them, and keep-alives take 2 % of a core."""
+    """The daemon's memory grows by so much for all of them, and PINGs take 2 % of a core."""
     with trio.fail_after(300 + 2 * IDLE_S):
         async with running_daemon(tmp_path) as daemon:
             before = daemon.process.memory_bytes()

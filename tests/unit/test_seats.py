@@ -48,7 +48,6 @@ def test_who_waits_longest_makes_room() -> None:
     assert room.gone == ["second", "first again"]
     assert not first.lasts
     assert busy.lasts
-    assert room.seats.closed_early == 2
     assert room.seats.viewers == 4
 
 
