@@ -2,6 +2,7 @@
 
 The old one starts the new one (successor.py), which has everything open but the store. Then:
 
+         {"say": "started", "pid": …}      by what starts it and ends at once
     new  {"say": "prepared"}               its configuration can be used
     old  {"say": "go"}                     its API is quiet, all it had to store is stored
     new  {"say": "ready"}                  it has loaded the sessions, and accepts

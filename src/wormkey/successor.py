@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
@@ -33,6 +34,16 @@ logger = logging.getLogger(__name__)
 
 PREPARE_TIMEOUT_S: Final = 30.0  # a small machine takes seconds to import
 LOAD_TIMEOUT_S: Final = 60.0  # 100,000 sessions take about two
+# The new process must be init's child, or systemd's: systemd takes a main process that is somebody
+# else's child for an alien, does not wait for it when it stops the service, and kills it at once.
+_LAUNCHER: Final = """\
+import os, sys
+pid = os.fork()
+if pid:
+    os.write(int(sys.argv[1]), b'{"say": "started", "pid": %d}\\n' % pid)
+    os._exit(0)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 _CHANGED_TOGETHER_S: Final = 0.2  # changes of sessions are looked up together
 
 
@@ -86,27 +97,20 @@ class Successor:
                 logger.error("hand-over refused", extra={"reason": reason})
                 return False
             channel = Channel(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
+            pid, reason = await _start(inheritance, os.environ, channel)
+        if not reason:
+            logger.info("handing over", extra={"pid": pid})
             try:
-                process = await _start(inheritance, os.environ)
-            except OSError as error:
-                await channel.stream.aclose()
-                logger.error("hand-over failed", extra={"reason": error.strerror})  # noqa: TRY400
-                return False
-        logger.info("handing over", extra={"pid": process.pid})
-        try:
-            reason = await self._pass_on(channel)
-        except BaseException:
-            process.kill()
-            raise
+                reason = await self._pass_on(channel)
+            except BaseException:
+                _kill(pid)
+                raise
         if reason:
             await channel.stream.aclose()
-            process.kill()
-            with trio.move_on_after(self.node.settings.close_timeout_s):
-                await process.wait()
-            extra = {"reason": reason, "pid": process.pid}
-            logger.error("hand-over failed", extra=extra)
+            _kill(pid)
+            logger.error("hand-over failed", extra={"reason": reason, "pid": pid})
             return False
-        self._retire(channel, process.pid)
+        self._retire(channel, pid)
         return True
 
     async def _pass_on(self, channel: Channel) -> str:
@@ -165,10 +169,36 @@ class Successor:
                 logger.warning("changes not seen", extra={"reason": str(error)})
 
 
-async def _start(inheritance: Inheritance, environ: Mapping[str, str]) -> trio.Process:
-    """Start this program once more, with its arguments and these descriptors."""
-    return await trio.lowlevel.open_process(
-        [sys.executable, *sys.orig_argv[1:]],
-        env=inheritance.environment(environ),
-        pass_fds=inheritance.descriptors,
-    )
+async def _start(
+    inheritance: Inheritance, environ: Mapping[str, str], channel: Channel
+) -> tuple[int, str]:
+    """Start this program once more, with its arguments and these descriptors.
+
+    Returns the new process's id, and why there is none, "" if there is.
+
+    Cancellation: the new process may have begun; it ends with the channel.
+    """
+    launch = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(inheritance.channel)]
+    try:
+        with trio.move_on_after(PREPARE_TIMEOUT_S):
+            await trio.run_process(
+                [*launch, sys.executable, *sys.orig_argv[1:]],
+                stdin=None,  # this process's own, as the other two
+                env=inheritance.environment(environ),
+                pass_fds=inheritance.descriptors,
+            )
+            told = await channel.hear()
+            if told is not None and told.get("say") == "started":
+                return int(told["pid"]), ""
+    except (OSError, subprocess.CalledProcessError) as error:
+        return 0, f"{sys.executable} cannot be started: {error}"
+    return 0, f"{sys.executable} did not start"
+
+
+def _kill(pid: int) -> None:
+    """End a new process that is of no use; one that is gone already is no error."""
+    if pid:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass

@@ -266,7 +266,13 @@ def test_a_stopped_process_is_killed_and_started_anew(story: Story) -> None:
 
 
 def test_a_stop_drains_and_is_a_success(story: Story) -> None:
-    """What ends in time ends whole; what does not is cut at --drain-timeout, not at systemd's."""
+    """What ends in time ends whole; what does not is cut at --drain-timeout, not at systemd's.
+
+    Of a process that took over, too: systemd must know it for its own.
+    """
+    handed = now(story)
+    story.droplet.run("systemctl kill --kill-whom=main --signal=USR2 wormkey")
+    logged(story, handed, "predecessor gone")
     with (
         shared(story) as url,
         reloaded(story, drain_timeout=f"{DRAIN_S}s"),
