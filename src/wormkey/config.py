@@ -285,7 +285,9 @@ class Settings:
     max_handshakes: int = _count("256", "tunnels' handshakes under way at a time")
     max_streams: int = _count("1024", "exchanges in one tunnel at a time")
     stream_window_bytes: int = _size("256KiB", "the bytes in flight of a stream at first")
-    max_stream_window_bytes: int = _size("4MiB", "the bytes in flight of a stream that drains fast")
+    max_stream_window_bytes: int = _size(
+        "16MiB", "the bytes in flight of a stream that drains fast, on a long path"
+    )
     tunnel_window_bytes: int = _size("32MiB", "the bytes in flight of all of a tunnel's streams")
     v0_stream_bytes: int = _size("16MiB", "the bytes held for a stream of a v0 client")
     v0_tunnel_bytes: int = _size("64MiB", "the bytes held for all streams of a v0 client")

@@ -8,6 +8,7 @@ two limits that stand in for them.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final, assert_never
 
 from attrs import frozen
@@ -36,6 +37,9 @@ MAX_HELD_HEAD_BYTES: Final = 8 * 1024 * 1024  # of all streams: no window holds 
 FIELD_BYTES: Final = 150  # what a field costs in memory beside its octets
 KIB: Final = 1024
 MIN_MESSAGE_BYTES0: Final = 1024 * KIB  # existing clients send what their origin's socket gave
+GROWTH_FACTOR: Final = 8  # of a window, at each step: two round trips from 256 KiB to 16 MiB
+NEAR_WINDOW_BYTES: Final = 1024 * KIB  # where no round trip is felt, more is only more memory
+PATH_RATE_BYTES: Final = 200_000_000  # a second: what a long path is taken to carry for one stream
 
 
 @frozen(kw_only=True)
@@ -43,7 +47,7 @@ class MuxLimits:
     """What one end of a tunnel takes; docs/limits.md has the reasons."""
 
     stream_window_bytes: int = 256 * KIB
-    max_stream_window_bytes: int = 4096 * KIB
+    max_stream_window_bytes: int = 16 * 1024 * KIB
     tunnel_window_bytes: int = 32 * 1024 * KIB
     max_growth_bytes: int = 16 * 1024 * KIB  # what all streams together may grow by
     max_streams: int = 1024
@@ -87,6 +91,8 @@ class Inbox:
         self._limits = limits
         self._windows = bool(version)
         self._grown_bytes = 0
+        self._round_trip_s = math.inf
+        self._path_bytes = NEAR_WINDOW_BYTES
         self._progress = 0
         self._head_bytes = 0
         self._tunnel = ReceiveWindow.of(limits.tunnel_window_bytes if version else MAX_WINDOW_BYTES)
@@ -152,7 +158,7 @@ class Inbox:
             RemoteProtocolError: this stream broke a rule.
         """
         match frame:
-            case Data(_, data, end):
+            case Data(_, data, end, blocked):
                 if data:
                     stream.receive(Input.DATA)
                     if not stream.receive_window.held_bytes:
@@ -160,6 +166,8 @@ class Inbox:
                     stream.receive_window.arrive(len(data))
                 if end:
                     stream.receive(Input.END)
+                elif blocked:
+                    stream.starved = self._windows
             case Response(_, head, end):
                 stream.receive(Input.INTERIM if head.interim else Input.HEAD)
                 self.hold_head(stream, head.fields)
@@ -190,18 +198,26 @@ class Inbox:
             text = f"over {limit} bytes wait for a reader"
             raise RemoteProtocolError(text, ErrorCode.ENHANCE_YOUR_CALM)
 
+    def measure(self, round_trip_s: float) -> None:
+        """Take in a measured round trip: the shortest counts, others have waited behind content."""
+        self._round_trip_s = min(self._round_trip_s, round_trip_s)
+        self._path_bytes = max(NEAR_WINDOW_BYTES, int(self._round_trip_s * PATH_RATE_BYTES))
+
     def growth(self, stream: Stream) -> int:
         """Return the grant that widens the window of a stream whose sender ran out of it.
 
-        Nothing where the next hop is the slow one (most of the window is held), at the stream's
-        maximum, and when all streams together have grown as far as they may.
+        Nothing yet where most of the window is held: a burst has just arrived, or the next hop is
+        the slow one; release() asks again. Nothing at all where the window is as large as the
+        path needs or the options allow, and when all streams together have grown as far as they
+        may.
         """
         window, limits = stream.receive_window, self._limits
-        if not self._windows or window.held_bytes * 2 > window.size_bytes:
+        if not stream.starved or window.held_bytes * 2 > window.size_bytes:
             return 0
+        stream.starved = False
         room = min(
-            window.size_bytes,
-            limits.max_stream_window_bytes - window.size_bytes,
+            window.size_bytes * (GROWTH_FACTOR - 1),
+            min(limits.max_stream_window_bytes, self._path_bytes) - window.size_bytes,
             limits.max_growth_bytes - self._grown_bytes,
         )
         if room <= 0:
@@ -225,6 +241,8 @@ class Inbox:
         grant = self._granted(stream.receive_window.release(count))
         if stream.receiving is Half.ENDED:  # the peer needs no more of it
             grant = 0
+        elif stream.starved:
+            grant += self.growth(stream)
         return grant, self._granted(self._tunnel.release(count))
 
     def drop(self, stream: Stream) -> int:

@@ -74,7 +74,7 @@ class Mux:
         self._last_id = 0
         self._encode: Callable[[Frame], bytes] = wire.encode if version else wire0.encode0
         self._decoder = wire.Decoder() if version else wire0.Decoder0(limits.v0_message_bytes)
-        self._inbox = Inbox(limits, version)
+        self.inbox = Inbox(limits, version)
         self._outbox = Outbox(version)
         if version:
             self._outbox.put(self._encode(limits.hello(version)))
@@ -112,7 +112,7 @@ class Mux:
 
     def _new_stream(self, stream_id: StreamId, sending: Half, receiving: Half) -> Stream:
         window = self.peer.stream_window_bytes if self.peer and self.version else MAX_WINDOW_BYTES
-        stream = self._inbox.new_stream(stream_id, sending, receiving, SendWindow(window))
+        stream = self.inbox.new_stream(stream_id, sending, receiving, SendWindow(window))
         self._streams[stream_id] = stream
         return stream
 
@@ -174,14 +174,14 @@ class Mux:
         stream = self._streams.get(stream_id)
         if stream is None or not count:
             return
-        grant, tunnel_grant = self._inbox.release(stream, count)
+        grant, tunnel_grant = self.inbox.release(stream, count)
         self._grant(stream_id, grant)
         self._grant(TUNNEL, tunnel_grant)
 
     def took_head(self, stream_id: StreamId, fields: Fields) -> None:
         """Say that a head or a trailer section costs the tunnel no more."""
         if (stream := self._streams.get(stream_id)) is not None:
-            self._inbox.took_head(stream, fields)
+            self.inbox.took_head(stream, fields)
 
     def _grant(self, stream_id: StreamId, increment: int) -> None:
         if increment:
@@ -202,7 +202,7 @@ class Mux:
     def _drop(self, stream: Stream) -> None:
         self._outbox.forget(stream)
         self.calm.over(stream.receive_window.available_bytes)
-        self._grant(TUNNEL, self._inbox.drop(stream))
+        self._grant(TUNNEL, self.inbox.drop(stream))
 
     def ping(self, payload: bytes) -> None:
         """Queue a PING; the peer's Pong comes back as an event."""
@@ -308,13 +308,13 @@ class Mux:
         if frame.stream_id <= self._last_id:
             raise RemoteProtocolError("a stream id used again", ErrorCode.STREAM_CLOSED)
         self._last_id = frame.stream_id
-        full = len(self._streams) >= self._limits.max_streams or self._inbox.crowded
+        full = len(self._streams) >= self._limits.max_streams or self.inbox.crowded
         if full or self._going_away is not None:
             self._outbox.put(self._encode(Reset(frame.stream_id, ErrorCode.REFUSED_STREAM)))
             return
         receiving = Half.ENDED if frame.end_stream else Half.CONTENT
         stream = self._new_stream(frame.stream_id, Half.HEAD, receiving)
-        self._inbox.hold_head(stream, frame.head.fields)
+        self.inbox.hold_head(stream, frame.head.fields)
         events.append(frame)
 
     def _on_window(self, stream_id: StreamId, increment: int, events: list[Event]) -> None:
@@ -348,17 +348,17 @@ class Mux:
         stream = self._live(frame.stream_id)
         size = len(frame.data) if isinstance(frame, Data) else 0
         if size:
-            self._inbox.arrive(size)
+            self.inbox.arrive(size)
         if stream is None:  # late, for a stream that is over: only the tunnel's window counts it
             self.calm.late()
-            self._grant(TUNNEL, self._inbox.give_back(size))
+            self._grant(TUNNEL, self.inbox.give_back(size))
             return
         held = stream.receive_window.held_bytes
         try:
-            self._inbox.receive(stream, frame)
+            self.inbox.receive(stream, frame)
         except RemoteProtocolError as error:
             uncounted = held + size - stream.receive_window.held_bytes
-            self._grant(TUNNEL, self._inbox.give_back(uncounted))
+            self._grant(TUNNEL, self.inbox.give_back(uncounted))
             self.calm.glitch()
             self._fail(stream, error, events)
             return
@@ -371,15 +371,15 @@ class Mux:
 
     def _bound(self, stream: Stream, frame: Data, events: list[Event]) -> None:
         try:
-            self._inbox.check_bound(stream)
-            if frame.blocked:
-                self._grant(stream.id, self._inbox.growth(stream))
+            self.inbox.check_bound(stream)
+            if stream.starved:
+                self._grant(stream.id, self.inbox.growth(stream))
         except RemoteProtocolError as error:
             self._fail(stream, error, events)
         self._relieve(events)
 
     def _relieve(self, events: list[Event]) -> None:
-        while victim := self._inbox.victim(self._streams.values()):
+        while victim := self.inbox.victim(self._streams.values()):
             text = "this tunnel holds too much that nobody reads"
             self._fail(victim, RemoteProtocolError(text, ErrorCode.ENHANCE_YOUR_CALM), events)
 
@@ -393,7 +393,7 @@ class Mux:
         """Return a snapshot for metrics and tests."""
         return MuxStatistics(
             streams=len(self._streams),
-            held_bytes=self._inbox.held_bytes,
+            held_bytes=self.inbox.held_bytes,
             queued_bytes=sum(s.outbox_bytes for s in self._streams.values()),
             going_away=not (self._going_away is None and self.peer_going_away is None),
         )

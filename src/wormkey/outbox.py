@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from wormkey import wire, wire0
 from wormkey.errors import ErrorCode, RemoteProtocolError
 from wormkey.frames import MAX_FRAME_BYTES, MAX_WINDOW_BYTES, Data, Pong, StreamId
+from wormkey.stream import Half
 from wormkey.windows import SendWindow
 
 if TYPE_CHECKING:
@@ -196,7 +197,10 @@ class Outbox:
         ends = not stream.outbox_bytes and stream.end_queued and stream.trailers is None
         if ends:
             stream.end_queued = False
-        blocked = bool(stream.outbox_bytes) and not stream.send_window.available_bytes
+        # More content waits, or may be about to: the half has not ended.
+        blocked = not stream.send_window.available_bytes and bool(
+            stream.outbox_bytes or stream.sending is not Half.ENDED
+        )
         return [wire.data_header(stream.id, count, end_stream=ends, blocked=blocked), *data]
 
 

@@ -69,6 +69,7 @@ class Stream:
     interim_bytes: int = 0
     head_bytes: int = 0  # what heads and trailers cost that nobody has taken
     progress: int = 0
+    starved: bool = False  # its sender ran out of window and has not been given more since
 
     def receive(self, what: Input) -> None:
         """Move the receiving half.

@@ -327,6 +327,7 @@ class Tunnel:
                 round_trip_s = self._life.answered(payload)
                 if round_trip_s is not None:
                     self.rtt_s = round_trip_s
+                    self.mux.inbox.measure(round_trip_s)
                     if self.on_round_trip is not None:
                         self.on_round_trip(round_trip_s)
             case Hello():

@@ -190,7 +190,7 @@ class World:
     def check(self) -> None:
         """What holds at every moment."""
         for end in (self.gateway, self.client):
-            inbox = end.mux._inbox
+            inbox = end.mux.inbox
             windows = [inbox._tunnel]
             for stream in end.mux._streams.values():
                 assert stream.send_window.available_bytes >= 0
@@ -237,7 +237,7 @@ class World:
                         assert a.send_window.available_bytes == available
         if self.version:
             for a, b in ((self.gateway, self.client), (self.client, self.gateway)):
-                assert a.mux._outbox.window.available_bytes == b.mux._inbox._tunnel.available_bytes
+                assert a.mux._outbox.window.available_bytes == b.mux.inbox._tunnel.available_bytes
 
 
 def check_window(window: ReceiveWindow) -> None:
@@ -282,8 +282,8 @@ def test_two_ends_agree_whatever_happens(
     for end in (world.gateway, world.client):
         statistics = end.mux.statistics()
         assert (statistics.streams, statistics.held_bytes, statistics.queued_bytes) == (0, 0, 0)
-        assert end.mux._inbox._grown_bytes == 0
-        tunnel = end.mux._inbox._tunnel
+        assert end.mux.inbox._grown_bytes == 0
+        tunnel = end.mux.inbox._tunnel
         assert tunnel.available_bytes + tunnel.taken_bytes == tunnel.size_bytes
         assert not end.mux.wants_to_write
 

@@ -15,7 +15,7 @@ from wormkey.frames import (
     StreamId,
     Trailers,
 )
-from wormkey.inbox import MAX_INTERIM_HEADS, Inbox, MuxLimits
+from wormkey.inbox import MAX_INTERIM_HEADS, NEAR_WINDOW_BYTES, Inbox, MuxLimits
 from wormkey.stream import Half, Stream
 from wormkey.windows import SendWindow
 
@@ -40,10 +40,16 @@ def make(inbox: Inbox, number: int = 1, half: Half = Half.CONTENT) -> Stream:
     )
 
 
-def take_in(inbox: Inbox, stream: Stream, count: int) -> None:
+def take_in(inbox: Inbox, stream: Stream, count: int, *, blocked: bool = False) -> None:
     """Let content arrive on a stream."""
     inbox.arrive(count)
-    inbox.receive(stream, Data(stream.id, bytes(count)))
+    inbox.receive(stream, Data(stream.id, bytes(count), blocked=blocked))
+
+
+def run_out(inbox: Inbox, stream: Stream) -> int:
+    """Let a sender run out of its window while nothing is held; return the growth it gets."""
+    take_in(inbox, stream, 0, blocked=True)
+    return inbox.growth(stream)
 
 
 def test_hello_says_what_the_limits_are() -> None:
@@ -146,33 +152,73 @@ def test_interim_heads_cannot_fill_the_memory() -> None:
 
 
 def test_a_window_grows_while_the_next_hop_keeps_up() -> None:
-    """It doubles, up to the stream's maximum."""
+    """Eightfold, up to the stream's maximum; once for each time that its sender ran out."""
+    inbox = Inbox(evolve(LIMITS, max_stream_window_bytes=1000, max_growth_bytes=5000), 1)
+    stream = make(inbox)
+    assert inbox.growth(stream) == 0
+    assert [run_out(inbox, stream) for _ in range(3)] == [700, 200, 0]
+    assert inbox.growth(stream) == 0
+    assert stream.receive_window.size_bytes == 1000
+
+
+def test_a_window_is_as_large_as_the_path_needs() -> None:
+    """Near, a MiB is enough; else what the path carries in its shortest round trip."""
+    limits = evolve(LIMITS, max_stream_window_bytes=1 << 30, max_growth_bytes=1 << 31)
+    for round_trips_s, needed_bytes in (
+        ((), NEAR_WINDOW_BYTES),
+        ((0.0001,), NEAR_WINDOW_BYTES),
+        ((0.08,), 16_000_000),
+        ((0.5, 0.08, 3.0), 16_000_000),
+    ):
+        inbox = Inbox(limits, 1)
+        for round_trip_s in round_trips_s:
+            inbox.measure(round_trip_s)
+        stream = make(inbox)
+        for _ in range(12):
+            run_out(inbox, stream)
+        assert stream.receive_window.size_bytes == needed_bytes
+
+
+def test_a_burst_that_the_next_hop_then_takes_widens_the_window() -> None:
+    """The whole window arrives at once on a long path: what counts is what is left of it later."""
     inbox = Inbox(LIMITS, 1)
     stream = make(inbox)
-    assert [inbox.growth(stream) for _ in range(3)] == [100, 200, 0]
-    assert stream.receive_window.size_bytes == LIMITS.max_stream_window_bytes
+    take_in(inbox, stream, 100, blocked=True)
+    assert inbox.growth(stream) == 0
+    assert inbox.release(stream, 20) == (20, 0)
+    assert inbox.release(stream, 30) == (30 + 300, 0)
+    assert inbox.release(stream, 50) == (0, 0)
+
+
+def test_a_stream_that_has_ended_needs_no_more_window() -> None:
+    """What it would get is left to others."""
+    inbox = Inbox(LIMITS, 1)
+    stream, other = make(inbox), make(inbox, 2)
+    take_in(inbox, stream, 60, blocked=True)
+    inbox.receive(stream, Data(ONE, b"", end_stream=True))
+    assert inbox.release(stream, 60) == (0, 0)
+    assert run_out(inbox, other) == 300
 
 
 def test_a_window_does_not_grow_for_a_slow_next_hop() -> None:
     """Most of it is held: more would only be more memory."""
     inbox = Inbox(LIMITS, 1)
     stream = make(inbox)
-    take_in(inbox, stream, 51)
+    take_in(inbox, stream, 51, blocked=True)
     assert inbox.growth(stream) == 0
-    inbox.release(stream, 1)
-    assert inbox.growth(stream) == 100 + 1
+    assert inbox.release(stream, 1) == (300 + 1, 0)
 
 
 def test_all_windows_together_grow_by_a_bound_that_comes_back() -> None:
     """A closed stream's growth is free for others."""
     inbox = Inbox(LIMITS, 1)
     first, second = make(inbox), make(inbox, 2)
-    assert inbox.growth(first) + inbox.growth(first) == 300
-    assert [inbox.growth(second), inbox.growth(second)] == [100, 100]
+    assert run_out(inbox, first) == 300
+    assert run_out(inbox, second) == 200
     third = make(inbox, 3)
-    assert inbox.growth(third) == 0
+    assert run_out(inbox, third) == 0
     inbox.drop(first)
-    assert inbox.growth(third) == 100
+    assert run_out(inbox, third) == 300
 
 
 def test_the_victim_is_the_stream_stalled_longest() -> None:

@@ -161,16 +161,35 @@ def test_an_impossible_grant(increment: int, code: ErrorCode) -> None:
 
 
 def test_blocked_content_widens_the_window_of_a_quick_reader() -> None:
-    """The grant is the growth; a slow reader gets none."""
+    """The grant is the growth; a reader gets it once it has taken half of what came."""
     mux = gateway(evolve(LIMITS, stream_window_bytes=10, max_stream_window_bytes=40))
     for _ in range(2):
         mux.open_stream(GET, end_stream=True)
     sent(mux)
     feed(mux, Response(ONE, OK), Data(ONE, bytes(9)), Data(ONE, b"x", blocked=True))
     assert sent(mux) == []
-    mux.release(ONE, 10)
+    mux.release(ONE, 1)
+    assert sent(mux) == [Window(ONE, 1)]
+    mux.release(ONE, 4)
+    assert sent(mux) == [Window(ONE, 4 + 30)]
     feed(mux, Response(TWO, OK), Data(TWO, bytes(5), blocked=True))
-    assert sent(mux) == [Window(ONE, 10), Window(TWO, 10)]
+    assert sent(mux) == [Window(TWO, 30)]
+
+
+def test_content_that_uses_its_window_up_says_so_unless_it_is_the_last() -> None:
+    """More may come of a half that has not ended, though nothing waits at this moment."""
+    mux = gateway(peer=evolve(ROOMY, stream_window_bytes=3))
+    for _ in range(3):
+        mux.open_stream(POST, end_stream=False)
+    sent(mux)
+    mux.send_data(ONE, b"abc")
+    mux.send_data(TWO, b"abc", end_stream=True)
+    mux.send_data(StreamId(3), b"abcd", end_stream=True)
+    assert sent(mux) == [
+        Data(ONE, b"abc", blocked=True),
+        Data(TWO, b"abc", end_stream=True),
+        Data(StreamId(3), b"abc", blocked=True),
+    ]
 
 
 def test_a_full_tunnel_gives_up_the_stream_stalled_longest() -> None:
