@@ -8,10 +8,10 @@ AdmissionError. Never touches the store and never waits for a client.
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
-from attrs import evolve, frozen
+from attrs import Factory, define, evolve, field, frozen
 
 from wormkey import fields, forwarded, gate, isolation, owners, policy, throttle, viewers
 from wormkey.agents import agent_name
@@ -32,12 +32,31 @@ if TYPE_CHECKING:
     from wormkey.config import Settings
 
 
+_NOBODY: Final = ViewerIds(None, "")
+
+
+@define(eq=False)
+class Acquaintance:
+    """What a connection's last request showed of its viewer; the same octets show the same again.
+
+    A page's requests come over a few connections, and each would cost four to six HMACs.
+    ``cookie`` is one that was given to a browser which had none; it is given again, so that a
+    browser's first requests do not make a stranger each.
+    """
+
+    shown: tuple[object, ...] = ()
+    ids: ViewerIds = _NOBODY
+    cookie: bytes = b""
+    cookie_id: str = ""
+
+
 @frozen
 class Caller:
     """Who is at the other end of a connection: his address, and whether the operator trusts it."""
 
     peer: str
     trusted: bool
+    acquaintance: Acquaintance = field(factory=Acquaintance, eq=False, repr=False)
 
     @classmethod
     def of(cls, node: Node, peer: str) -> Caller:
@@ -88,7 +107,7 @@ async def admit_viewer(
             sentence = "By path, a service worker's script must lie under /s/SLUG/."
             raise AdmissionError(404, "not_found", sentence)
     entry = find_live(node, route.slug, address)
-    request = _Request(node, head, route, entry.session, address, scheme)
+    request = _Request(node, head, route, entry.session, address, scheme, caller)
     shown = await request.read_credentials()
     if not _has_same_credentials(entry.session, request.session):  # changed while a hash was made
         facts = evolve(shown.facts, authenticated=False, knows_password=False)
@@ -155,10 +174,11 @@ class _Request:
     session: Session
     address: str
     scheme: bytes
-
-    @property
-    def _cookies(self) -> list[bytes]:
-        return fields.get(self.head.fields, b"cookie")
+    caller: Caller
+    _cookies: list[bytes] = field(
+        init=False,
+        default=Factory(lambda self: fields.get(self.head.fields, b"cookie"), takes_self=True),
+    )
 
     def _is_owner(self) -> bool:
         """Tell whether an owner's browser asks: by its pass, or on the base host by its cookie."""
@@ -229,23 +249,16 @@ class _Request:
         Raises:
             AdmissionError: 403 he was removed; 429 there are too many, or they ask too fast.
         """
-        node, session_id = self.node, self.session.session_id
-        by_address = viewers.id_of(node.key, session_id, address=throttle.address_key(self.address))
-        name = viewers.read(
-            node.key, values_of(own_cookie_name("viewer", self.scheme), self._cookies)
-        )
-        by_cookie = None if name is None else viewers.id_of(node.key, session_id, cookie=name)
-        agent = agent_name((fields.get(self.head.fields, b"user-agent") or [b""])[0])
-        ids = ViewerIds(by_cookie, by_address, self.address, agent)
+        known = self._recognise()
         viewer = entry.crowd.enter(
-            entry.session.policy, ids, trio.current_time(), owner=shown.facts.owner
+            entry.session.policy, known.ids, trio.current_time(), owner=shown.facts.owner
         )
         cookies = shown.cookies
-        if name is None:
-            value = viewers.mint(node.key, secrets.token_bytes(viewers.ID_BYTES))
-            name = viewers.read(node.key, [value]) or b""
-            viewer.issue(viewers.id_of(node.key, session_id, cookie=name))
-            cookies += (own_cookie("viewer", value, self.scheme, age_s=viewers.COOKIE_AGE_S),)
+        if known.ids.by_cookie is None:
+            if not known.cookie or self.caller.trusted:  # a proxy's connection is many browsers'
+                self._mint(known)
+            viewer.issue(known.cookie_id)
+            cookies += (known.cookie,)
         return Admitted(
             entry=entry,
             viewer=viewer,
@@ -254,6 +267,33 @@ class _Request:
             cookies=cookies,
             location=shown.location,
         )
+
+    def _recognise(self) -> Acquaintance:
+        """Return whose request this is."""
+        known, key, session_id = self.caller.acquaintance, self.node.key, self.session.session_id
+        agent = (fields.get(self.head.fields, b"user-agent") or [b""])[0]
+        shown = (session_id, self.address, self.scheme, agent, *self._cookies)
+        if known.shown == shown:
+            return known
+        own = values_of(own_cookie_name("viewer", self.scheme), self._cookies)
+        name = viewers.read(key, own)
+        known.shown = shown
+        known.cookie, known.cookie_id = b"", ""
+        known.ids = ViewerIds(
+            None if name is None else viewers.id_of(key, session_id, cookie=name),
+            viewers.id_of(key, session_id, address=throttle.address_key(self.address)),
+            self.address,
+            agent_name(agent),
+        )
+        return known
+
+    def _mint(self, known: Acquaintance) -> None:
+        """Make a cookie for a browser that has none."""
+        key = self.node.key
+        value = viewers.mint(key, secrets.token_bytes(viewers.ID_BYTES))
+        name = viewers.read(key, [value]) or b""
+        known.cookie_id = viewers.id_of(key, self.session.session_id, cookie=name)
+        known.cookie = own_cookie("viewer", value, self.scheme, age_s=viewers.COOKIE_AGE_S)
 
 
 def _has_same_credentials(one: Session, other: Session) -> bool:

@@ -64,12 +64,13 @@ class Exchange:
     bar: Bar | None = None  # to be brought into a page of the owner's
     decoding: Decoding = field(factory=Decoding)
     aborted: bool = False
+    cancelled: bool = False  # its viewer has left, or was shut out: it is over, whatever comes
     tries: int = 0
     farewell: int | None = None  # the code that a WebSocket's viewer is told, where he can be
     on_upgrade: Callable[[], None] = lambda: None
     _boundary: Boundary | None = None  # of what a WebSocket's viewer was sent
     _raw: trio.abc.Stream | None = None
-    _child: Child[None] = field(factory=Child)
+    _scope: trio.CancelScope = field(factory=trio.CancelScope)
     _limit_s: float = field(init=False)
     _touched_at: float = 0.0
 
@@ -81,7 +82,7 @@ class Exchange:
         """Carry the exchange as a child task of the tunnel.
 
         Raises:
-            StreamError: the far end reset it, broke HTTP, or was too slow.
+            StreamError: the far end reset it, broke HTTP, or was too slow; or cancel() was called.
             TunnelError: the tunnel was lost.
             AdmissionError: the viewer's content was malformed or stopped (400, 408).
             trio.BrokenResourceError: the viewer has gone.
@@ -91,21 +92,34 @@ class Exchange:
         """
 
         def lost() -> Exception:
-            if self._child.scope.cancelled_caught:
+            if self.cancelled:
+                return StreamError(ErrorCode.CANCELLED, "the viewer is gone")
+            if self._scope.cancelled_caught:
                 text = f"nothing moved for {self._limit_s:g} s"
                 return StreamError(ErrorCode.ORIGIN_TIMEOUT, text)
             return tunnel.lost()
 
+        if self.cancelled:
+            raise lost()
         self.tries += 1
         self._touched_at = trio.current_time()
         deadline = self._touched_at + self._limit_s
-        self._child = Child(trio.CancelScope(deadline=deadline))
-        await self._child.run(
+        self._scope = trio.CancelScope(deadline=deadline)
+        await Child[None](self._scope).run(
             tunnel.nursery,
             lambda: self._carry(tunnel),
             lost=lost,
             cleanup_timeout_s=self.settings.close_timeout_s,
         )
+
+    def waits_in(self, scope: trio.CancelScope) -> None:
+        """Say that the exchange waits in ``scope``, before run()."""
+        self._scope = scope
+
+    def cancel(self, reason: str | None = None) -> None:
+        """End the exchange now, wherever it waits; run() and what comes before it say so."""
+        self.cancelled = True
+        self._scope.cancel(reason=reason)
 
     def _touch(self, limit_s: float) -> None:
         """Something moved: an idle time of ``limit_s`` starts anew.
@@ -118,7 +132,7 @@ class Exchange:
         self._limit_s = limit_s
         self._touched_at = now
         self.tally.seen()
-        self._child.scope.deadline = now + limit_s
+        self._scope.deadline = now + limit_s
 
     async def _carry(self, tunnel: Tunnel) -> None:
         # The stream of an upgrade stays open for the bytes that follow a 101.

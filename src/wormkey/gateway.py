@@ -134,11 +134,10 @@ class Gateway:
         """Answer one request; return whether the connection may carry another."""
         self._idle.add(viewer)
         request = None
-        waiting = trio.CancelScope(deadline=trio.current_time() + TRIAL_S if seat.on_trial else inf)
-        self.seats.wait(seat, waiting.cancel)
+        until = trio.current_time() + TRIAL_S if seat.on_trial else inf
+        self.seats.wait(seat, viewer.stop_waiting)
         try:
-            with waiting:  # a cancelled wait has lost nothing: no whole request had come
-                request = await viewer.receive_request()
+            request = await viewer.receive_request(until)
         except AdmissionError as error:
             tally = Tally(self.node.metrics, trio.current_time())
             await self._answers.error(Visit(viewer, None, caller, tally), error)
@@ -300,26 +299,28 @@ class Gateway:
     async def _watched(self, exchange: Exchange, admitted: Admitted) -> None:
         """Run an exchange until it ends, its viewer leaves, or the owner shuts him out."""
         crowd, viewer = admitted.entry.crowd, exchange.viewer
-        with trio.CancelScope() as scope:
-            shut_out = partial(self._shut_out, exchange, scope)
-            crowd.begin(admitted.viewer, admitted.facts, shut_out)
-            admitted.entry.ring()
-            fd = self._leavers.watch(viewer.stream, scope)
-            # Only upgraded connections half-close: after a 101 a FIN is not leaving.
-            exchange.on_upgrade = lambda: self._leavers.unwatch(fd, scope)
-            try:
-                await self._run_exchange(exchange, admitted.entry, owner=admitted.facts.owner)
-            finally:
-                self._leavers.unwatch(fd, scope)
-                crowd.end(admitted.viewer, shut_out, trio.current_time())
-        if scope.cancelled_caught:
-            exchange.tally.cut(VIEWER_LEFT)
-            await exchange.abort()  # what was sent so far must not look whole
+        shut_out = partial(self._shut_out, exchange)
+        crowd.begin(admitted.viewer, admitted.facts, shut_out)
+        admitted.entry.ring()
+        fd = self._leavers.watch(viewer.stream, exchange)
+        # Only upgraded connections half-close: after a 101 a FIN is not leaving.
+        exchange.on_upgrade = lambda: self._leavers.unwatch(fd, exchange)
+        try:
+            await self._run_exchange(exchange, admitted.entry, owner=admitted.facts.owner)
+            return
+        except (AdmissionError, StreamError, TunnelError, *_LEFT):
+            if not exchange.cancelled:  # else they are no more than its end
+                raise
+        finally:
+            self._leavers.unwatch(fd, exchange)
+            crowd.end(admitted.viewer, shut_out, trio.current_time())
+        exchange.tally.cut(VIEWER_LEFT)
+        await exchange.abort()  # what was sent so far must not look whole
 
-    def _shut_out(self, exchange: Exchange, scope: trio.CancelScope) -> None:
+    def _shut_out(self, exchange: Exchange) -> None:
         exchange.tally.cut("removed")
         exchange.farewell = POLICY_VIOLATION
-        scope.cancel(reason="the owner shuts this viewer out")
+        exchange.cancel("the owner shuts this viewer out")
 
     async def _run_exchange(self, exchange: Exchange, entry: Entry, *, owner: bool) -> None:
         """Run an exchange to its end, again on a new tunnel where that is safe.
@@ -327,10 +328,13 @@ class Gateway:
         Raises:
             AdmissionError: it failed before the answer's head.
             trio.BrokenResourceError: the viewer left before it, and so do the others of _LEFT.
+            StreamError: the exchange was cancelled.
         """
         hold_until = trio.current_time() + self.node.settings.hold_s
         while True:
-            tunnel = await self._holds.find_tunnel(entry, exchange.request, hold_until, owner=owner)
+            tunnel = await self._holds.find_tunnel(
+                entry, exchange.request, hold_until, owner=owner, waits_in=exchange.waits_in
+            )
             if exchange.head.upgrade and not tunnel.version:
                 text = "The client at the other end is too old for WebSockets; update it."
                 raise AdmissionError(501, "websocket_unsupported", text)
@@ -341,6 +345,8 @@ class Gateway:
                 failure = error
             if failure is None:
                 return
+            if exchange.cancelled:
+                raise failure
             left = isinstance(failure, _LEFT)
             if exchange.viewer.response_started:
                 exchange.tally.cut(VIEWER_LEFT if left else refusal_of(failure).code)

@@ -12,6 +12,8 @@ from wormkey.node import Node
 from wormkey.registry import gone
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from wormkey.http1 import ViewerRequest
     from wormkey.routes.local import Entry
     from wormkey.tunnel import Tunnel
@@ -43,9 +45,17 @@ class Holds:
             hold.cancel(reason="the server is shutting down")
 
     async def find_tunnel(
-        self, entry: Entry, request: ViewerRequest, until: float, *, owner: bool
+        self,
+        entry: Entry,
+        request: ViewerRequest,
+        until: float,
+        *,
+        owner: bool,
+        waits_in: Callable[[trio.CancelScope], None],
     ) -> Tunnel:
         """Return the session's tunnel, waiting for a client that is away until ``until``.
+
+        ``waits_in`` is told the scope of that wait, for who wants to end it.
 
         Raises:
             PassedOnError: it comes to another process.
@@ -53,7 +63,7 @@ class Holds:
 
         Cancellation: waits only.
         """
-        tunnel = await self._hold(entry, request, until)
+        tunnel = await self._hold(entry, request, until, waits_in)
         if entry.ended:
             raise gone(entry.session)
         retry = ((b"Retry-After", str(RETRY_AFTER_S).encode()),)
@@ -68,7 +78,13 @@ class Holds:
             raise AdmissionError(503, "paused", "The owner has paused this page.", fields=retry)
         return tunnel
 
-    async def _hold(self, entry: Entry, request: ViewerRequest, until: float) -> Tunnel | None:
+    async def _hold(
+        self,
+        entry: Entry,
+        request: ViewerRequest,
+        until: float,
+        waits_in: Callable[[trio.CancelScope], None],
+    ) -> Tunnel | None:
         # The routes of this process hold nothing but tunnels.
         tunnel = cast("Tunnel | None", entry.upstream)
         if tunnel is not None and tunnel.takes_streams:
@@ -83,6 +99,7 @@ class Holds:
         self.held_bytes += cost_bytes
         with trio.CancelScope() as hold:
             self._scopes.add(hold)
+            waits_in(hold)
             try:
                 found = await entry.wait_upstream(max(0.0, until - trio.current_time()))
                 return cast("Tunnel | None", found)

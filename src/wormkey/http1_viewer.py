@@ -76,6 +76,7 @@ class ViewerConnection:
     _keep: bool = field(default=False, init=False)  # both sides' heads allow another request
     _continued: bool = field(default=False, init=False)  # a 100 went out
     _lost: bool = field(default=False, init=False)  # a send failed: octets may be missing
+    _waiting: trio.CancelScope = field(factory=trio.CancelScope, init=False)
 
     # ── state ──────────────────────────────────────────────────────────────────────────────
     @property
@@ -109,12 +110,16 @@ class ViewerConnection:
         return True
 
     # ── receiving ──────────────────────────────────────────────────────────────────────────
-    async def receive_request(self) -> ViewerRequest | None:
+    def stop_waiting(self) -> None:
+        """Let receive_request return None if it still waits for octets: the place is needed."""
+        self._waiting.cancel(reason="the place of this connection is needed")
+
+    async def receive_request(self, until: float = math.inf) -> ViewerRequest | None:
         """Return the next request; None when the viewer closed, or stayed silent too long.
 
         The wait for a first octet has ``keep_alive_timeout_s``, the rest of the head
-        ``head_timeout_s`` in all. After an error, answer with ``write_head(..., close=True)``
-        and close.
+        ``head_timeout_s`` in all; at ``until``, a time of trio's clock, both end. After an error,
+        answer with ``write_head(..., close=True)`` and close.
 
         Raises:
             AdmissionError: 400, 408, 414, 417, 431, 501 or 505.
@@ -124,11 +129,9 @@ class ViewerConnection:
         if self._request is not None or self.response_started:
             raise LocalProtocolError("receive_request: the last exchange has not ended")
         raw = take_request_head(self._in, self.limits) if self._in.data else None
-        if raw is None:
-            raw = await self._receive_head()
-        else:  # pipelined: a buffer full of requests must not keep everybody else waiting
+        if raw is not None:  # pipelined: a full buffer must not keep everybody else waiting
             await trio.lowlevel.checkpoint()
-        if raw is None:
+        elif (raw := await self._receive_head(until)) is None:
             return None
         self._is_head = raw.startswith(b"HEAD ")  # before any check: its error has no content
         request = parse_request(raw)
@@ -141,10 +144,11 @@ class ViewerConnection:
         self._request = request
         return request
 
-    async def _receive_head(self) -> bytes | None:
+    async def _receive_head(self, until: float) -> bytes | None:
         started = self._in.started
         head_s, idle_s = self.limits.head_timeout_s, self.limits.keep_alive_timeout_s
-        with trio.move_on_after(head_s if started else idle_s) as scope:
+        deadline = trio.current_time() + (head_s if started else idle_s)
+        with trio.CancelScope(deadline=min(deadline, until)) as self._waiting:
             while True:
                 try:
                     data = await receive(self.stream, READ_BYTES)
@@ -160,8 +164,9 @@ class ViewerConnection:
                     return raw
                 if not started and self._in.started:
                     started = True
-                    scope.deadline = trio.current_time() + head_s
-        if started:
+                    deadline = trio.current_time() + head_s
+                    self._waiting.deadline = min(deadline, until)
+        if started and trio.current_time() >= deadline:
             raise request_timeout("The request head did not arrive in time.")
         return None
 
@@ -357,10 +362,7 @@ class ViewerConnection:
                 await self._send_the_last()
                 await half_close(stream)
                 dropped = 0
-                while dropped < LINGER_BYTES:
-                    data = await stream.receive_some(READ_BYTES)
-                    if not data:
-                        break
+                while dropped < LINGER_BYTES and (data := await stream.receive_some(READ_BYTES)):
                     dropped += len(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass

@@ -9,7 +9,7 @@ before is sent.
 from __future__ import annotations
 
 import select
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 from attrs import define, field
@@ -21,16 +21,23 @@ FIN_SWEEPS: Final = 3  # 0.2 to 0.3 s after the FIN
 _READ_HANGUP: Final = getattr(select, "POLLRDHUP", 0)  # Linux; elsewhere only full hang-ups show
 
 
+class Cancellable(Protocol):
+    """What ends when its viewer leaves."""
+
+    def cancel(self, reason: str | None = None) -> None:
+        """End it; called from another task."""
+
+
 @define(eq=False)
 class Leavers:
-    """Cancels the scope of an exchange whose viewer has gone."""
+    """Cancels an exchange, or a scope, whose viewer has gone."""
 
     _poll: select.poll = field(factory=select.poll)
-    _watched: dict[int, trio.CancelScope] = field(factory=dict)
+    _watched: dict[int, Cancellable] = field(factory=dict)
     _fins: dict[int, int] = field(factory=dict)
     _sleeping: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
 
-    def watch(self, stream: trio.abc.Stream, scope: trio.CancelScope) -> int:
+    def watch(self, stream: trio.abc.Stream, scope: Cancellable) -> int:
         """Cancel ``scope`` when the peer of ``stream`` leaves; return what unwatch wants.
 
         A stream without a socket is not watched.
@@ -44,7 +51,7 @@ class Leavers:
             self._sleeping.unpark_all()
         return fd
 
-    def unwatch(self, fd: int, scope: trio.CancelScope) -> None:
+    def unwatch(self, fd: int, scope: Cancellable) -> None:
         """Forget a stream; one that was closed meanwhile may have left its number to another."""
         if self._watched.get(fd) is scope:
             del self._watched[fd]

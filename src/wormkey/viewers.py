@@ -89,7 +89,9 @@ class Viewer:
         return tuple(dict.fromkeys((self.viewer_id, self.address_id, *self._issued)))
 
     def issue(self, cookie_id: str) -> None:
-        """Remember that a cookie was given to him: who brings it is he."""
+        """Remember that a cookie was given to him, maybe again: who brings it is he."""
+        if self._book.get(cookie_id) is self:
+            return
         if len(self._issued) >= MAX_ISSUED:
             self._book.pop(self._issued.popleft(), None)
         self._issued.append(cookie_id)

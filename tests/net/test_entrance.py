@@ -108,3 +108,28 @@ async def test_a_closed_sessions_own_token_is_no_guess() -> None:
         for _ in range(3):
             assert (await open_tunnel(world, world.token)).status == 410
         assert len(world.node.throttles.failures) == 0
+
+
+async def test_a_connection_s_cookieless_requests_are_one_browser_s() -> None:
+    """It gets the same cookie again; who shows another name, or a cookie, is looked at anew."""
+    async with open_world() as world:
+        viewer = await world.open_viewer()
+        first, again = [await viewer.exchange() for _ in range(2)]
+        (cookie,) = first.head.all(b"Set-Cookie")
+        assert again.head.all(b"Set-Cookie") == [cookie]
+        other = await viewer.exchange(fields=[(b"User-Agent", b"another/1.0")])
+        assert other.head.all(b"Set-Cookie") not in ([], [cookie])
+        brought = [(b"Cookie", cookie.partition(b";")[0])]
+        assert (await viewer.exchange(fields=brought)).head.all(b"Set-Cookie") == []
+        stranger = await world.exchange()
+        assert stranger.head.all(b"Set-Cookie") not in ([], [cookie])
+
+
+async def test_a_proxy_s_connection_is_many_browsers() -> None:
+    """Each cookieless request that comes over it gets a cookie of its own."""
+    async with open_world(trusted_proxies=PROXY) as world:
+        viewer = await world.open_viewer()
+        answers = [await viewer.exchange(fields=coming_from("192.0.2.1")) for _ in range(2)]
+        one, other = (answer.head.all(b"Set-Cookie") for answer in answers)
+        assert len(one) == len(other) == 1
+        assert one != other
