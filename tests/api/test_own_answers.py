@@ -1,0 +1,129 @@
+"""Every answer that the daemon makes itself, read by httplint: a tool that knows nothing of us.
+
+Pages, JSON, redirects, assets and refusals of both listeners. What it calls bad or warns of fails
+the test, but for what is listed with its reason. `make api` runs it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from httplint import HttpResponseLinter
+from httplint.note import levels
+
+from tests.support.messages import Head, Response
+from tests.support.viewer import open_viewer
+from tests.support.world import World, open_world
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+HTML: Final = ((b"Accept", b"text/html"),)
+JSON: Final = ((b"Content-Type", b"application/json"),)
+
+# (method, target, fields, content, the status that it must have)
+GATEWAY: Final = (
+    (b"GET", b"/", (), None, 200),
+    (b"HEAD", b"/", (), None, 200),
+    (b"GET", b"/health", (), None, 200),
+    (b"HEAD", b"/health", (), None, 200),
+    (b"OPTIONS", b"*", (), None, 204),
+    (b"GET", b"/s/nobody/", HTML, None, 404),
+    (b"GET", b"/s/nobody/", (), None, 404),
+    (b"HEAD", b"/s/nobody/", (), None, 404),
+    (b"GET", b"/s/%s", (), None, 308),
+    (b"GET", b"/.wormkey/nothing", (), None, 404),
+    (b"GET", b"/.wormkey/policy", (), None, 405),
+    (b"POST", b"/.wormkey/policy", JSON, b"{}", 400),
+    (b"GET", b"/.wormkey/state?slug=%s", (), None, 403),
+    (b"GET", b"/.wormkey/owner?slug=%s", HTML, None, 401),
+    (b"GET", b"/.wormkey/bar?slug=%s", HTML, None, 200),
+    (b"GET", b"/.wormkey/bar.js", (), None, 200),
+    (b"GET", b"/.wormkey/bar.css", (), None, 200),
+    (b"GET", b"/.wormkey/overlay.js", (), None, 200),
+    (b"GET", b"/tunnel", (), None, 400),
+    (b"TRACE", b"/", (), None, 501),
+    (b"GET", b"/" + b"x" * 20_000, (), None, 414),
+    (b"GET", b"/", ((b"X-Large", b"x" * 40_000),), None, 431),
+    (b"GET", b"/", ((b"X-Bad", b"\x01"),), None, 400),
+    (b"POST", b"/", ((b"Transfer-Encoding", b"gzip, chunked"),), None, 501),
+    (b"POST", b"/", ((b"Expect", b"miracles"),), b"x", 417),
+    (b"GET", b"http://elsewhere.example/", (), None, 421),
+)
+CONTROL: Final = (
+    (b"GET", b"/", (), None, 200),
+    (b"HEAD", b"/", (), None, 200),
+    (b"GET", b"/health", (), None, 200),
+    (b"GET", b"/ready", (), None, 200),
+    (b"GET", b"/metrics", (), None, 200),
+    (b"GET", b"/openapi.json", (), None, 200),
+    (b"GET", b"/access", (), None, 200),
+    (b"GET", b"/nothing", (), None, 404),
+    (b"DELETE", b"/health", (), None, 405),
+    (b"POST", b"/sessions", JSON, b'{"port": 1}', 201),
+    (b"POST", b"/sessions", JSON, b"{", 400),
+    (b"POST", b"/sessions", JSON, b'"%b"' % (b"x" * 2_000_000), 413),
+    (b"GET", b"/sessions/by-slug/%s", (), None, 200),
+    (b"GET", b"/sessions/by-slug/nobody", (), None, 404),
+    (b"POST", b"/sessions/by-slug/%s/kick", JSON, b"{}", 401),
+    (b"DELETE", b"/sessions/nothing", (), None, 401),
+)
+
+MEANT: Final = "STATUS_"  # notes that say no more than what the status is for
+
+
+def findings(answer: Response, method: bytes, url: str) -> set[str]:
+    """What httplint calls bad, or warns of."""
+    linter = HttpResponseLinter(
+        start_time=datetime.now(UTC).timestamp(), no_content=method == b"HEAD"
+    )
+    linter.base_uri = url
+    version, status, *reason = answer.head.start
+    linter.process_response_topline(version, status, b" ".join(reason))
+    linter.process_headers(list(answer.fields))
+    linter.feed_content(answer.data)
+    linter.finish_content(True)
+    return {
+        f"{type(note).__name__}: {note}"
+        for note in linter.notes
+        if note.level in (levels.BAD, levels.WARN) and not type(note).__name__.startswith(MEANT)
+    }
+
+
+async def _look(
+    world: World,
+    address: tuple[str, int],
+    cases: Iterable[tuple[bytes, bytes, tuple[tuple[bytes, bytes], ...], bytes | None, int]],
+) -> dict[str, set[str]]:
+    found = {}
+    for method, pattern, fields, content, status in cases:
+        target = pattern.replace(b"%s", world.slug.encode())
+        viewer = await open_viewer(*address, b"localhost:%d" % address[1])
+        answer = await viewer.exchange(target, method=method, fields=fields, content=content)
+        await viewer.aclose()
+        name = f"{method.decode()} {target[:60].decode()} {answer.status}"
+        assert answer.status == status, name
+        said = findings(answer, method, f"http://localhost:{address[1]}{target[:60].decode()}")
+        if said:
+            found[name] = said
+    return found
+
+
+def test_it_finds_what_is_wrong() -> None:
+    """An answer with a fault of each kind does not pass."""
+    fields = ((b"Content-Type", b"text/html"), (b"Date", b"yesterday"), (b"Content-Length", b"9"))
+    head = Head((b"HTTP/1.1", b"200", b"OK"), fields, b"")
+    assert findings(Response(head), b"GET", "http://a/")
+
+
+async def test_the_gateway_s_own_answers_have_no_fault() -> None:
+    """Pages, assets, redirects and every refusal that HTTP itself knows."""
+    async with open_world(client=False, limit_s=60, hold_s=0.0) as world:
+        assert await _look(world, world.gateway, GATEWAY) == {}
+
+
+async def test_the_api_s_answers_have_no_fault() -> None:
+    """Each call once as it is meant, and once in each way it is refused."""
+    async with open_world(client=False, limit_s=60) as world:
+        assert await _look(world, world.control, CONTROL) == {}
