@@ -19,6 +19,7 @@ from wormkey.frames import SUBPROTOCOL
 from wormkey.handshake import accept
 from wormkey.inbox import MuxLimits
 from wormkey.node import Node
+from wormkey.opening import check_opening
 from wormkey.transport import ReplayStream
 from wormkey.tunnel import TunnelTimings
 
@@ -43,14 +44,12 @@ async def admit_tunnel(
     ``address`` is the client's, as far as trusted proxies vouch for it.
 
     Raises:
-        AdmissionError: 400 no WebSocket handshake; 401 a wrong token, 429 after too many of them;
-            410 the session is over; 503 the server drains.
+        AdmissionError: 400, 426 no WebSocket handshake of ours; 401 a wrong token, 429 after too
+            many of them; 410 the session is over; 503 the server drains.
 
     Cancellation: ends the tunnel; the transport is closed.
     """
-    offer = fields.upgrade_offer(request.head.fields)
-    if request.head.method != b"GET" or offer.lower() != b"websocket" or request.has_content:
-        raise AdmissionError(400, "bad_request", "This address takes WebSocket handshakes only.")
+    check_opening(request.head, has_content=request.has_content)
     if node.drain.closing:
         retry = ((b"Retry-After", str(RETRY_AFTER_S).encode()),)
         raise AdmissionError(503, "draining", "The server is shutting down.", fields=retry)

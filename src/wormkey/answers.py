@@ -88,7 +88,8 @@ class Answers:
                 fields=error.fields,
                 safe=request is not None and request.head.method in _SAFE,
             )
-        head = ResponseHead(error.status, page_fields)
+        upgrade = b"websocket" if error.status == 426 else b""
+        head = ResponseHead(error.status, page_fields, upgrade=upgrade)
         facts = {"status": error.status, "code": error.code, "request": tally.request_id}
         logger.debug("refused", extra=facts)
         tally.answered_here(error.status, error.code)
@@ -166,7 +167,7 @@ class Answers:
         await self._send(visit, ResponseHead(303, moved), b"")
 
     async def options(self, visit: Visit) -> None:
-        """Answer ``OPTIONS *``, which asks about the server as a whole."""
+        """Answer OPTIONS about the server as a whole, or as the last who may (RFC 9110 §9.3.7)."""
         visit.tally.answered_here(204)
         await self._send(visit, ResponseHead(204, ((b"Allow", b"*"), *OWN_ANSWER)), b"")
 

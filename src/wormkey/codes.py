@@ -118,6 +118,13 @@ ERRORS: Final[Mapping[str, ErrorPage]] = MappingProxyType(
             "The tunnel's client speaks protocol v0, which carries no upgraded connections.",
             "Owners: update the client to a version that speaks wormkey.v1.",
         ),
+        "websocket_version": ErrorPage(
+            426,
+            Side.REQUEST,
+            "Tunnels are WebSockets of version 13",
+            "The handshake for a tunnel names another version of WebSockets, or none.",
+            "Programs: send Sec-WebSocket-Version: 13.",
+        ),
         # ── the local app ──────────────────────────────────────────────────────────────────
         "origin_unreachable": ErrorPage(
             502,

@@ -1,7 +1,7 @@
 """Whose word counts about where a request came from: trusted proxies, read from the nearest on.
 
 Owns the reading of X-Forwarded-* values and of addresses in them. Who is trusted is the
-operator's list; nothing that another peer claims gets here.
+operator's list; nothing that another peer claims gets here. And how much further a request may go.
 """
 
 from __future__ import annotations
@@ -10,8 +10,12 @@ import ipaddress
 import re
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from attrs import evolve
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from wormkey.frames import RequestHead
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -61,3 +65,24 @@ def parse_address(text: bytes) -> Address | None:
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped
     return address
+
+
+def forwards_left(head: RequestHead) -> int | None:
+    """Return how many more times an OPTIONS request may be forwarded; None where nothing limits it.
+
+    The field binds OPTIONS and TRACE alone, and TRACE goes nowhere (RFC 9110 §7.6.2).
+    """
+    if head.method != b"OPTIONS":
+        return None
+    values = [value for name, value in head.fields if name.lower() == b"max-forwards"]
+    if len(values) != 1 or not values[0].isdigit():
+        return None
+    return int(values[0][:9])
+
+
+def count_down(head: RequestHead) -> RequestHead:
+    """Return an OPTIONS request as it goes on: one forwarding less is left to it."""
+    if not (left := forwards_left(head)):
+        return head
+    kept = tuple([pair for pair in head.fields if pair[0].lower() != b"max-forwards"])
+    return evolve(head, fields=(*kept, (b"Max-Forwards", b"%d" % (left - 1))))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 from attrs import Factory, define, evolve, field
 
-from wormkey import barfiles, fields, routing
+from wormkey import barfiles, fields, forwarded, routing
 from wormkey.admission import admit_tunnel
 from wormkey.answers import Answers, Visit
 from wormkey.boundary import GOING_AWAY, POLICY_VIOLATION, SERVICE_RESTART
@@ -275,7 +275,10 @@ class Gateway:
         if admitted.location:
             await self._answers.see_other(visit, admitted.location, cookies)
             return True
-        head = fields.for_tunnel(admitted.head, facts)
+        if forwarded.forwards_left(admitted.head) == 0:
+            await self._answers.options(visit)
+            return True
+        head = forwarded.count_down(fields.for_tunnel(admitted.head, facts))
         if request.has_content and head.upgrade:
             head = evolve(head, upgrade=b"")  # RFC 9110 §7.8: a server may ignore the offer
         extra: Fields = ()

@@ -359,6 +359,18 @@ def compose_status_line(status: int, reason: bytes) -> bytes:
     return b"HTTP/1.1 %d %b\r\n" % (status, reason)
 
 
+def compose_connection(keep: bool, upgrade: bytes, *, old: bool) -> bytes:
+    """Return what a final answer says of its connection; HTTP/1.0 must be told that it stays.
+
+    ``upgrade`` is what a 426 asks for; Connection names that field (RFC 9110 §7.8).
+    """
+    if upgrade:
+        end = b"" if keep else b", close"
+        return b"Upgrade: %b\r\nConnection: Upgrade%b\r\n" % (upgrade, end)
+    kept = b"Connection: keep-alive\r\n" if old else b""
+    return kept if keep else b"Connection: close\r\n"
+
+
 def declared_length(fields: Fields) -> int | None:
     """Return the Content-Length among fields that came through a tunnel, None without one.
 

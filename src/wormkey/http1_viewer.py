@@ -25,6 +25,7 @@ from wormkey.http1 import (
     Http1Limits,
     ViewerRequest,
     bad_request,
+    compose_connection,
     compose_fields,
     compose_status_line,
     current_date,
@@ -261,11 +262,7 @@ class ViewerConnection:
             lines.append(b"Date: %b\r\n" % current_date())
         if framing is Framing.CHUNKED:
             lines.append(b"Transfer-Encoding: chunked\r\n")
-        if not self._keep:
-            lines.append(b"Connection: close\r\n")
-        elif self._is_http10:
-            lines.append(b"Connection: keep-alive\r\n")
-        lines.append(b"\r\n")
+        lines += (compose_connection(self._keep, head.upgrade, old=self._is_http10), b"\r\n")
         self._out += lines
         self._writer = ContentWriter(framing, length or 0 if framing is Framing.LENGTH else 0)
         self.response_started = True

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wormkey.forwarded import is_trusted, last, parse_address, viewer_address
+from wormkey.forwarded import (
+    count_down,
+    forwards_left,
+    is_trusted,
+    last,
+    parse_address,
+    viewer_address,
+)
+from wormkey.frames import RequestHead
 
 TRUSTED = [ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("fd00::/8")]
 
@@ -62,3 +70,24 @@ def test_addresses_may_carry_ports() -> None:
     assert parse_address(b"[::1]") == ipaddress.ip_address("::1")
     assert parse_address(b"::ffff:192.0.2.1") == ipaddress.ip_address("192.0.2.1")
     assert parse_address(b"192.0.2.1:") is None
+
+
+@pytest.mark.parametrize(
+    ("method", "sent", "left", "goes_on"),
+    [
+        (b"OPTIONS", (b"3",), 3, [b"2"]),
+        (b"OPTIONS", (b"0",), 0, [b"0"]),
+        (b"OPTIONS", (), None, []),
+        (b"OPTIONS", (b"-1",), None, [b"-1"]),
+        (b"OPTIONS", (b"1", b"1"), None, [b"1", b"1"]),
+        (b"OPTIONS", (b"9" * 4000,), 999_999_999, [b"999999998"]),
+        (b"GET", (b"0",), None, [b"0"]),
+    ],
+)
+def test_max_forwards_binds_options(
+    method: bytes, sent: tuple[bytes, ...], left: int | None, goes_on: list[bytes]
+) -> None:
+    """One plain number counts down; whatever else stands there limits nothing."""
+    head = RequestHead(method, b"/", tuple((b"max-forwards", value) for value in sent))
+    assert forwards_left(head) == left
+    assert [value for _, value in count_down(head).fields] == goes_on

@@ -15,6 +15,7 @@ from wormkey.http1 import (
     HeadBuffer,
     Http1Limits,
     asks_to_close,
+    compose_connection,
     compose_fields,
     compose_request_line,
     compose_status_line,
@@ -261,3 +262,20 @@ def test_the_date_is_now() -> None:
     now = datetime.now(UTC)
     assert abs(parsedate_to_datetime(current_date().decode()) - now) < timedelta(seconds=2)
     assert current_date().endswith(b" GMT")
+
+
+@pytest.mark.parametrize(
+    ("keep", "upgrade", "old", "lines"),
+    [
+        (True, b"", False, b""),
+        (True, b"", True, b"Connection: keep-alive\r\n"),
+        (False, b"", False, b"Connection: close\r\n"),
+        (True, b"websocket", False, b"Upgrade: websocket\r\nConnection: Upgrade\r\n"),
+        (False, b"websocket", False, b"Upgrade: websocket\r\nConnection: Upgrade, close\r\n"),
+    ],
+)
+def test_what_an_answer_says_of_its_connection(
+    keep: bool, upgrade: bytes, old: bool, lines: bytes
+) -> None:
+    """HTTP/1.1 goes on unless told; an answer that asks for an upgrade names it twice."""
+    assert compose_connection(keep, upgrade, old=old) == lines

@@ -96,7 +96,7 @@ def test_logs_are_text_on_a_terminal_unless_somebody_says_otherwise() -> None:
         ({"gateway": "127.0.0.1:3001"}, {}, "--control and --gateway are both 127.0.0.1:3001"),
         ({"ping_interval_s": "1m"}, {}, "--tunnel-timeout is under two of --ping-interval"),
         ({"max_target_bytes": "32KiB", "max_head_bytes": "16KiB"}, {}, "--max-target is over"),
-        ({"stream_window_bytes": "8MiB"}, {}, "--stream-window is over --max-stream-window"),
+        ({"stream_window_bytes": "17MiB"}, {}, "--stream-window is over --max-stream-window"),
         ({"tunnel_window_bytes": "1MiB"}, {}, "--max-stream-window is over --tunnel-window"),
         ({"v0_tunnel_bytes": "1MiB"}, {}, "--v0-stream is over --v0-tunnel"),
         (
