@@ -270,6 +270,11 @@ class Settings:
     close_timeout_s: float = _duration("5s", "the time for a closing handshake")
     drain_timeout_s: float = _duration("30s", "the time exchanges have to end after SIGTERM")
     max_connections: int = _count("4096", "viewers' and tunnels' connections at a time", live=False)
+    max_control_connections: int = _count(
+        "256",
+        "the control plane's connections at a time, a quarter of them of one address",
+        live=False,
+    )
     max_connections_per_address: int = _count(
         "512", "viewers' connections of one address; loopback and trusted proxies are free"
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import hypercorn.logging
@@ -25,9 +24,12 @@ from starlette.types import ASGIApp
 
 from wormkey.calls import Api
 from wormkey.errors import AdmissionError, StoreError
-from wormkey.guard import Cors, Guard, not_routed, refused, store_failed
+from wormkey.front import Front, new_introduction
+from wormkey.guard import Cors, Guard, Introduced, not_routed, refused, store_failed
 from wormkey.hardening import OWN_ANSWER
+from wormkey.listeners import inner_socket
 from wormkey.node import Node
+from wormkey.seats import Seats
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -51,17 +53,30 @@ async def serve_control(
     listeners: Sequence[trio.SocketListener],
     shutdown: Callable[[], Awaitable[None]],
     *,
+    max_connections: int = 0,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve the API at ``listeners``, as serve_app does.
+    """Serve the API at ``listeners`` until ``shutdown`` returns and open calls are answered.
+
+    Strangers meet the front; the API's server listens behind it, at a socket of this process.
+    ``max_connections`` is the settings' number, or fewer.
 
     Cancellation: connections are cut.
     """
-    await serve_app(make_app(node), node.settings, listeners, shutdown, task_status=task_status)
+    introduction = new_introduction()
+    app = Introduced(make_app(node), introduction)
+    over = trio.Event()
+    most = max_connections or node.settings.max_control_connections
+    with inner_socket() as (listener, dial):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(serve_app, app, node.settings, [listener], over.wait)
+            front = Front(node, introduction, dial, Seats(most, tunnels=0))
+            await front.run(listeners, shutdown, task_status=task_status)
+            over.set()
 
 
 async def serve_app(
-    app: Starlette,
+    app: ASGIApp,
     settings: Settings,
     listeners: Sequence[trio.SocketListener],
     shutdown: Callable[[], Awaitable[None]],
@@ -99,12 +114,6 @@ async def serve_app(
 def _configure(
     settings: Settings, listeners: Sequence[trio.SocketListener]
 ) -> tuple[Config, list[int]]:
-    for listener in listeners:
-        if listener.socket.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
-            # hypercorn shields its sends without a limit: a peer that does not read would hold
-            # the shutdown. The kernel ends such a connection for us.
-            timeout_ms = round(settings.close_timeout_s * 1000)
-            listener.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout_ms)
     # The HTTP/2 parser would write every field of a refused request at level debug, secrets too.
     logging.getLogger("hpack").setLevel(logging.WARNING)
     descriptors = [os.dup(listener.socket.fileno()) for listener in listeners]

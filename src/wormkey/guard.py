@@ -1,7 +1,8 @@
 """What every request of the control plane passes before its call, and the shape of every error.
 
-Owns the bound on content, the refusal of HTTP/2, of WebSockets and of odd methods and paths,
-Bearer and JSON reading, and the boundary where a bug becomes a 500. Knows nothing of sessions.
+Owns the refusal of WebSockets and of odd methods and paths, Bearer and JSON reading, and the
+boundary where a bug becomes a 500. What is no HTTP, or too much of it, ends before (front.py).
+Knows nothing of sessions.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
-import trio
 from attrs import define
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -25,6 +25,7 @@ from wormkey.errors import AdmissionError
 from wormkey.fields import ViewerFacts, behind_proxy
 from wormkey.forwarded import is_trusted
 from wormkey.hardening import strict_transport
+from wormkey.introduction import Introduction
 from wormkey.metrics import status_class
 from wormkey.node import Node
 
@@ -39,10 +40,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MAX_CONTENT_BYTES: Final = 64 * 1024
-# What is over the cap is read and dropped up to here, so that the answer is not lost to a reset.
-MAX_DRAINED_BYTES: Final = 1024 * 1024
-CONTENT_TIMEOUT_S: Final = 30.0  # for the whole content: 64 KiB take a modem that long
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "DELETE", "OPTIONS"})
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]{1,512}=*)[ \t]*\Z", re.ASCII | re.IGNORECASE)
 _ABSOLUTE_FORM = re.compile(rb"https?://[^/?]*", re.IGNORECASE)
@@ -176,12 +173,33 @@ class Cors(CORSMiddleware):
 
 
 @define
+class Introduced:
+    """Lets in who was introduced by the front, under the address that the front saw."""
+
+    app: ASGIApp
+    introduction: Introduction
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] not in {"http", "websocket"}:
+            await self.app(scope, receive, send)
+            return
+        peer, scope["headers"] = self.introduction.read(scope["headers"])
+        scope["client"] = None if peer is None else (peer, 0)
+        if peer is None and scope["type"] == "http":
+            answer = error_response(404, "not_found", "there is nothing at this path")
+            await answer(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+
+@define
 class Guard:
-    """The outermost layer: refuses what is no request of this API, bounds content, catches bugs.
+    """Refuses what is no request of this API, and catches bugs.
 
     The content is read whole before the app runs: an answer that leaves content unread makes
     hypercorn close the connection, and the reset may overtake the answer. The security fields of
-    every answer are the server's (control.py): it makes some answers without asking the app.
+    every answer are the server's (control.py), and those of refusals are the front's.
     """
 
     app: ASGIApp
@@ -220,10 +238,6 @@ class Guard:
                 await answer(scope, receive, send_marked)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # hypercorn switches plain connections to HTTP/2 by itself; behind a proxy that is a way
-        # to smuggle requests past it.
-        if scope["http_version"] not in {"1.0", "1.1"}:
-            raise AdmissionError(505, "version_not_supported", "only HTTP/1.1 is spoken here")
         if scope["method"] not in _METHODS:
             raise AdmissionError(
                 405,
@@ -270,29 +284,15 @@ async def _refuse_websocket(receive: Receive, send: Send) -> None:
 
 
 async def _read_content(receive: Receive) -> bytes | None:
-    """Return the content, counted while it is read; None if the peer left.
-
-    Raises:
-        AdmissionError: 413 over MAX_CONTENT_BYTES, 408 if it takes over CONTENT_TIMEOUT_S.
-    """
+    """Return the content, which the front has bounded; None if the daemon's own end left."""
     pieces: list[bytes] = []
-    size = 0
-    with trio.move_on_after(CONTENT_TIMEOUT_S):
-        while size <= MAX_DRAINED_BYTES:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return None
-            piece: bytes = message.get("body", b"")
-            size += len(piece)
-            if size <= MAX_CONTENT_BYTES:
-                pieces.append(piece)
-            if not message.get("more_body", False):
-                break
-        if size > MAX_CONTENT_BYTES:
-            limit = f"content may be at most {MAX_CONTENT_BYTES} bytes"
-            raise AdmissionError(413, "content_too_large", limit)
-        return b"".join(pieces)
-    raise AdmissionError(408, "request_timeout", "the content did not arrive in time")
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        pieces.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(pieces)
 
 
 def _replay(content: bytes, receive: Receive) -> Receive:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import socket
 import stat
-from contextlib import contextmanager
+import sys
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -20,7 +23,7 @@ from wormkey.errors import ConfigError
 from wormkey.values import Address, FdAddress, TcpAddress, UnixAddress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 BACKLOG: Final = 1024  # connections the kernel holds for us; Linux caps it at somaxconn, 4,096
 _SAME_PORT_TRIES: Final = 16  # a free port of one family is rarely taken in the other
@@ -195,6 +198,42 @@ def open_private_socket(path: Path) -> trio.SocketListener:
     with short_path(path) as name:
         sock = _open_unix(name, address, BACKLOG, _PRIVATE_MODE)
     return trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+
+
+@contextmanager
+def inner_socket() -> Iterator[
+    tuple[trio.SocketListener, Callable[[], Awaitable[trio.SocketStream]]]
+]:
+    """Give a listener for this process alone, and how to connect to it.
+
+    Linux knows names that are no files, so nothing is left behind by a killed process; others can
+    connect there, and whoever listens must ask for proof. Elsewhere it is a file in a folder that
+    only this user may enter.
+
+    Raises:
+        OSError: no socket can be made.
+    """
+    with ExitStack() as stack:
+        if sys.platform == "linux":
+            name = "\0wormkeyd-" + secrets.token_hex(16)
+        else:
+            folder = stack.enter_context(TemporaryDirectory(prefix="wormkeyd-"))
+            name = str(Path(folder) / "api")
+        sock = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        sock.setblocking(False)
+        sock.bind(name)
+        sock.listen(BACKLOG)
+
+        async def dial() -> trio.SocketStream:
+            stream = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                await stream.connect(name)
+            except BaseException:
+                stream.close()
+                raise
+            return trio.SocketStream(stream)
+
+        yield trio.SocketListener(trio.socket.from_stdlib_socket(sock)), dial
 
 
 @contextmanager

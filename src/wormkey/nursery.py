@@ -228,11 +228,16 @@ class _Parts:
     notifier: Notifier
     predecessor: Predecessor | None
     successor: Successor
+    max_control: int  # connections of the control plane, as far as the descriptors go
 
     @classmethod
     def of(cls, node: Node, listening: Listening, predecessor: Predecessor | None) -> _Parts:
         store_path = node.settings.state_dir / STORE_FILE
-        viewers = Gateway(node, Seats(usable_connections(node.settings.max_connections)))
+        settings = node.settings
+        seats, control = usable_connections(
+            settings.max_connections, settings.max_control_connections
+        )
+        viewers = Gateway(node, Seats(seats))
         facts = Facts(
             node=node,
             gateway=viewers,
@@ -246,7 +251,7 @@ class _Parts:
         )
         if predecessor is not None:
             node.journal.told = predecessor.note
-        return cls(node, listening, viewers, facts, notifier, predecessor, successor)
+        return cls(node, listening, viewers, facts, notifier, predecessor, successor, control)
 
 
 async def _run(
@@ -264,7 +269,8 @@ async def _run(
         process.start_soon(node.journal.run)
         _report(process, parts)
         async with trio.open_nursery() as servers:
-            api = ApiServers(servers, node, parts.facts, listening.control, listening.admin)
+            sockets = (listening.control, listening.admin)
+            api = ApiServers(servers, node, parts.facts, *sockets, parts.max_control)
             await api.resume()
             await _serve_viewers(process, parts, api, task_status)
             api.stop()

@@ -63,15 +63,24 @@ ERRORS: Final[Mapping[str, Problem]] = MappingProxyType(
         "starting": Problem(503, "the server does not accept viewers yet"),
         "draining": Problem(503, "the server shuts down"),
         "store_failed": Problem(503, "the server cannot keep sessions; its log has the reason"),
+        "bad_request": Problem(400, "the request is not HTTP/1.1, or could be read in two ways"),
+        "target_too_long": Problem(414, "the request target is over 16 KiB"),
+        "expectation_failed": Problem(417, "another expectation than 100-continue"),
+        "head_too_large": Problem(431, "the header section is over 32 KiB, or has over 192 fields"),
+        "not_implemented": Problem(501, "CONNECT, TRACE, or an unknown transfer coding"),
+        "overloaded": Problem(503, "all connections are taken"),
         "version_not_supported": Problem(505, "another version of HTTP than 1.1 and 1.0"),
     }
 )
 # What any call may answer: the request itself is at fault, or the server is.
 ALWAYS: Final = (
-    *("request_timeout", "content_too_large", "internal_error", "version_not_supported"),
+    *("bad_request", "websocket_refused", "request_timeout", "content_too_large"),
+    "target_too_long",
+    *("expectation_failed", "head_too_large", "internal_error", "not_implemented", "overloaded"),
+    "version_not_supported",
 )
 # What answers a request that is none of the calls.
-ELSEWHERE: Final = ("cors_refused", "websocket_refused", "not_found", "method_not_allowed")
+ELSEWHERE: Final = ("cors_refused", "not_found", "method_not_allowed")
 
 _ACCESS: Final = (
     "access_token_required",

@@ -56,6 +56,7 @@ class Seats:
     """The places of one gateway, ``limit`` in all. Nothing here waits or fails."""
 
     limit: int
+    tunnels: int = MAX_TUNNEL_SEATS  # 0 where none can come
     viewers: int = 0
     _trials: _Waiting = field(factory=_Waiting)
     _waiting: _Waiting = field(factory=_Waiting)
@@ -64,7 +65,7 @@ class Seats:
     @property
     def viewers_limit(self) -> int:
         """How many connections may be viewers'; the rest is for tunnels."""
-        return self.limit - min(MAX_TUNNEL_SEATS, self.limit // _TUNNEL_SHARE)
+        return self.limit - min(self.tunnels, self.limit // _TUNNEL_SHARE)
 
     def take(self, peer: str, *, per_address: int, exempt: bool) -> Seat:
         """Seat a new connection; who has waited longest for a request may have to leave for it.

@@ -33,6 +33,7 @@ class ApiServers:
     facts: Facts
     control: Sequence[trio.SocketListener]
     admin: Sequence[trio.SocketListener]
+    max_control: int  # connections of the control plane
     _stop: trio.Event = field(factory=trio.Event)
     _ended: list[trio.Event] = field(factory=list)
 
@@ -42,11 +43,20 @@ class ApiServers:
         Cancellation: what was started is the nursery's to cancel.
         """
         self._stop = trio.Event()
-        await self._start(partial(serve_control, self.node, self.control, self._stop.wait))
+        await self._start(self._serve_control)
         if self.admin:
             app = make_admin_app(self.node, self.facts.as_json)
             settings = self.node.settings
             await self._start(partial(serve_app, app, settings, self.admin, self._stop.wait))
+
+    async def _serve_control(self, *, task_status: trio.TaskStatus[None]) -> None:
+        await serve_control(
+            self.node,
+            self.control,
+            self._stop.wait,
+            max_connections=self.max_control,
+            task_status=task_status,
+        )
 
     async def _start(self, serve: Callable[..., Awaitable[None]]) -> None:
         ended = trio.Event()

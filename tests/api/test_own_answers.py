@@ -63,7 +63,7 @@ CONTROL: Final = (
     (b"DELETE", b"/health", (), None, 405),
     (b"POST", b"/sessions", JSON, b'{"port": 1}', 201),
     (b"POST", b"/sessions", JSON, b"{", 400),
-    (b"POST", b"/sessions", JSON, b'"%b"' % (b"x" * 2_000_000), 413),
+    (b"POST", b"/sessions", JSON, b'"%b"' % (b"x" * 500_000), 413),
     (b"GET", b"/sessions/by-slug/%s", (), None, 200),
     (b"GET", b"/sessions/by-slug/nobody", (), None, 404),
     (b"POST", b"/sessions/by-slug/%s/kick", JSON, b"{}", 401),

@@ -138,7 +138,7 @@ async def test_unknown_names_are_counted(tmp_path: Path) -> None:
         (b"evil.example:3001", 403),
         (b"127.0.0.1.evil.example", 403),
         (b"localhost.evil.example.", 403),
-        (b"user@localhost", 403),
+        (b"user@localhost", 400),
     ],
 )
 async def test_dns_rebinding_opens_no_door(

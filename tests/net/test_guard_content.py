@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from tests.support.plane import BODY, Plane, open_plane
-from wormkey import guard
+from wormkey import front
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -61,7 +61,7 @@ async def refusal(plane: Plane, content: bytes, *fields: tuple[bytes, bytes]) ->
         b'{"port": 05173}',
         b'{"port": 0x10}',
         b'{"x": ' * 10_000,
-        b"[" * guard.MAX_CONTENT_BYTES,
+        b"[" * front.MAX_CONTENT_BYTES,
         b'{"x": ' + b"[" * 30_000 + b"]" * 30_000 + b"}",
         b"",
         b"\x00",
@@ -148,7 +148,7 @@ def _collisions(count: int) -> list[bytes]:
 async def test_costly_content_is_answered_soon(plane: Plane, name: str) -> None:
     """64 KiB of it cost milliseconds, and nobody else waits."""
     content = worst()[name]
-    assert len(content) <= guard.MAX_CONTENT_BYTES
+    assert len(content) <= front.MAX_CONTENT_BYTES
     assert (await refusal(plane, content))[0] == 400
 
 

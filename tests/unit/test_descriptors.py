@@ -25,23 +25,23 @@ def limits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("soft", "hard", "raised", "connections"),
+    ("soft", "hard", "raised", "connections", "control"),
     [
-        (1024, 1_000_000, 4096 + KEPT_DESCRIPTORS, 4096),
-        (1024, UNLIMITED, 4096 + KEPT_DESCRIPTORS, 4096),
-        (1024, 2048, 2048, 2048 - KEPT_DESCRIPTORS),
-        (256, 256, 256, 256 - KEPT_DESCRIPTORS),
-        (32, 32, 32, MIN_CONNECTIONS),
-        (UNLIMITED, UNLIMITED, UNLIMITED, 4096),
-        (8000, 9000, 8000, 4096),
+        (1024, 1_000_000, 4096 + 256 + KEPT_DESCRIPTORS, 4096, 256),
+        (1024, UNLIMITED, 4096 + 256 + KEPT_DESCRIPTORS, 4096, 256),
+        (1024, 2048, 2048, 2048 - 248 - KEPT_DESCRIPTORS, 248),
+        (256, 256, 256, 256 - 24 - KEPT_DESCRIPTORS, 24),
+        (32, 32, 32, MIN_CONNECTIONS, MIN_CONNECTIONS),
+        (UNLIMITED, UNLIMITED, UNLIMITED, 4096, 256),
+        (8000, 9000, 8000, 4096, 256),
     ],
 )
 def test_the_soft_limit_is_raised_and_some_are_kept(
-    limits: list[int], soft: int, hard: int, raised: int, connections: int
+    limits: list[int], soft: int, hard: int, raised: int, connections: int, control: int
 ) -> None:
     """Raised to what is needed and no further; beyond the hard limit there are fewer places."""
     limits[:] = soft, hard
-    assert usable_connections(4096) == connections
+    assert usable_connections(4096, 256) == (connections, control)
     assert limits == [raised, hard]
 
 
@@ -55,5 +55,5 @@ def test_where_the_limit_cannot_be_raised_there_are_fewer(
 
     limits[:] = 1024, 9000
     monkeypatch.setattr(resource, "setrlimit", refuse)
-    assert usable_connections(4096) == 1024 - KEPT_DESCRIPTORS
+    assert usable_connections(4096, 256) == (1024 - 120 - KEPT_DESCRIPTORS, 120)
     assert len(caplog.records) == 2

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jsonschema_rs
 import pytest
 
-from wormkey import openapi
+from wormkey import grammar, openapi
 from wormkey.apicodes import ALL_CODES
 from wormkey.openapi import ALWAYS, CALLS, ELSEWHERE, ERRORS
 
@@ -21,6 +21,8 @@ SOURCES = Path(openapi.__file__).parent
 DOCUMENT: dict[str, Any] = openapi.document(version="1.2.3", access="token", max_age_s=86400)
 # Where the API's errors are made, by functions whose first arguments are status and code.
 MAKERS = (
+    "front",
+    "http1",
     "guard",
     "door",
     "calls",
@@ -50,6 +52,7 @@ def errors_of(module: Path) -> Iterator[tuple[int, str]]:
 def test_the_errors_are_those_of_the_code() -> None:
     """Every code that the API's modules answer is described with its status, and no other."""
     made = {error for name in MAKERS for error in errors_of(SOURCES / f"{name}.py")}
+    made |= {(status, code) for status, code in grammar._CODES.items()}  # of a request's head
     assert made == {(problem.status, code) for code, problem in ERRORS.items()}
 
 
