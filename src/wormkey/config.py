@@ -263,8 +263,13 @@ class Settings:
     )
     head_timeout_s: float = _duration("10s", "the time for a whole request head")
     keep_alive_timeout_s: float = _duration("75s", "the idle time between two requests")
-    content_idle_timeout_s: float = _duration("30s", "the idle time in a request's content")
-    write_idle_timeout_s: float = _duration("30s", "the idle time of a viewer who does not read")
+    content_idle_timeout_s: float = _duration("20s", "the idle time in a request's content")
+    write_idle_timeout_s: float = _duration("20s", "the idle time of a viewer who does not read")
+    min_rate_bytes: int = _size(
+        "128",
+        "what a viewer must send or take in each second of waiting, after 20 s; 0 for none",
+        least="0",
+    )
     answer_timeout_s: float = _duration("120s", "the time an origin takes to start answering")
     stream_idle_timeout_s: float = _duration("1h", "the idle time of an answer under way")
     close_timeout_s: float = _duration("5s", "the time for a closing handshake")

@@ -324,6 +324,7 @@ def http1_limits(settings: Settings) -> Http1Limits:
         keep_alive_timeout_s=settings.keep_alive_timeout_s,
         content_idle_timeout_s=settings.content_idle_timeout_s,
         write_idle_timeout_s=settings.write_idle_timeout_s,
+        min_rate_bytes=settings.min_rate_bytes,
     )
 
 

@@ -21,13 +21,15 @@ from wormkey.fields import ViewerFacts
 from wormkey.frames import Data, Fields, RequestHead, Response, ResponseHead, Trailers
 from wormkey.grammar import check_tunnel_response
 from wormkey.http1 import READ_BYTES, ViewerRequest
-from wormkey.http1_viewer import LINGER_S, ViewerConnection
+from wormkey.http1_viewer import ViewerConnection
 from wormkey.overlay import Bar, Decoding, Insertion, plan, without_digests
 from wormkey.scopes import Child, Drain, alongside, together
 from wormkey.tally import Tally
 from wormkey.transport import (
+    LINGER_S,
     half_close,
     is_plain_socket,
+    linger,
     receive,
     reset_connection,
     reset_when_closed,
@@ -302,7 +304,8 @@ class Exchange:
             self._touch(self._limit_s)
             if isinstance(frame, Data) and frame.data:
                 boundary, self._boundary = self._boundary, None  # unknown after half of a write
-                await send_with_progress(raw, frame.data, self.settings.write_idle_timeout_s)
+                idle_s, rate = self.settings.write_idle_timeout_s, self.settings.min_rate_bytes
+                await send_with_progress(raw, frame.data, idle_s, rate)
                 if boundary is not None:
                     boundary.feed(frame.data)
                     self._boundary = boundary
@@ -341,15 +344,10 @@ class Exchange:
 
     async def _linger(self) -> None:
         """Drop what the viewer sends until he closes: a reset could overtake the close frame."""
-        raw = self._raw
-        if raw is None:
-            return
         with trio.move_on_after(LINGER_S):
-            await half_close(raw)
             try:
-                while await receive(raw, READ_BYTES):
-                    pass
-            except trio.BrokenResourceError:
+                await linger(self.viewer.stream)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
                 pass
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 from attrs import define, evolve, field
 
+from wormkey.accepting import serve_connections
 from wormkey.errors import AdmissionError, OriginError, StreamError
 from wormkey.fields import HOP_BY_HOP, get, upgrade_offer
 from wormkey.forwarded import is_trusted
@@ -32,7 +33,7 @@ from wormkey.introduction import Introduction
 from wormkey.metrics import status_class
 from wormkey.node import Node
 from wormkey.seats import TRIAL_S, Seat, Seats
-from wormkey.transport import peer_address, serve_connections
+from wormkey.transport import peer_address
 
 if TYPE_CHECKING:
     from wormkey.config import Settings
@@ -47,6 +48,8 @@ MAX_DRAINED_BYTES: Final = 1024 * 1024
 CONTENT_TIMEOUT_S: Final = 30.0  # for a request's whole content: 64 KiB take a modem that long
 CALL_TIMEOUT_S: Final = 60.0  # the slowest call hashes a password, behind others that do
 _SHARE: Final = 4  # no address has more than a quarter of the places
+_UNSERVED: Final = frozenset({b"CONNECT", b"TRACE"})
+_ALLOW: Final = ((b"Allow", b"GET, HEAD, POST, DELETE, OPTIONS"),)
 _GONE: Final = (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError)
 
 
@@ -136,7 +139,11 @@ class Front:
             if request is None:
                 return False
         except AdmissionError as error:
-            await self._refuse(viewer, error)
+            refusal = error
+            if viewer.method in _UNSERVED:  # known methods, which no path here takes
+                text = "this method is not known here"
+                refusal = AdmissionError(405, "method_not_allowed", text, fields=_ALLOW)
+            await self._refuse(viewer, refusal)
             return False
         finally:
             self._idle.discard(viewer)
@@ -267,6 +274,7 @@ def _limits(settings: Settings) -> Http1Limits:
         keep_alive_timeout_s=settings.head_timeout_s,
         content_idle_timeout_s=settings.content_idle_timeout_s,
         write_idle_timeout_s=settings.write_idle_timeout_s,
+        min_rate_bytes=settings.min_rate_bytes,
     )
 
 

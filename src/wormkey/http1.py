@@ -26,6 +26,7 @@ from wormkey.grammar import (
     check_response_head,
     find_head_end,
 )
+from wormkey.pace import MIN_RATE_BYTES
 
 READ_BYTES: Final = 64 * 1024  # one recv; 4 KiB reads cost twice the CPU time for each byte
 MAX_BLANK_BYTES: Final = 64  # CRLFs before a request line, which RFC 9112 §2.2 wants ignored
@@ -51,8 +52,9 @@ class Http1Limits:
     max_target_bytes: int = 16 * 1024  # the whole request line
     head_timeout_s: float = 10.0  # from a head's first octet to its last
     keep_alive_timeout_s: float = 75.0  # waiting for a request; browsers keep about as long
-    content_idle_timeout_s: float = 30.0
-    write_idle_timeout_s: float = 30.0
+    content_idle_timeout_s: float = 20.0
+    write_idle_timeout_s: float = 20.0
+    min_rate_bytes: int = MIN_RATE_BYTES  # a second, after a grace; 0 for none
 
 
 @frozen(kw_only=True)
@@ -360,10 +362,7 @@ def compose_status_line(status: int, reason: bytes) -> bytes:
 
 
 def compose_connection(keep: bool, upgrade: bytes, *, old: bool) -> bytes:
-    """Return what a final answer says of its connection; HTTP/1.0 must be told that it stays.
-
-    ``upgrade`` is what a 426 asks for; Connection names that field (RFC 9110 §7.8).
-    """
+    """Return what a final answer says of its connection; ``upgrade`` is what a 426 asks for."""
     if upgrade:
         end = b"" if keep else b", close"
         return b"Upgrade: %b\r\nConnection: Upgrade%b\r\n" % (upgrade, end)

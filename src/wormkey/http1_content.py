@@ -191,6 +191,15 @@ class Framing(enum.Enum):
     NO_CONTENT = enum.auto()  # what is written is dropped
 
 
+def framing_of(status: int, length: int | None, *, is_head: bool, old: bool) -> Framing:
+    """Return how an answer's content ends; ``old`` viewers know no chunks (RFC 9112 §6.3)."""
+    if is_head or status in (204, 304):
+        return Framing.NO_CONTENT
+    if length is not None:
+        return Framing.LENGTH
+    return Framing.UNTIL_CLOSE if old else Framing.CHUNKED
+
+
 @define
 class ContentWriter:
     """Puts content into its framing; ``remaining`` octets of a declared length are due."""

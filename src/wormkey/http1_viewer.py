@@ -34,14 +34,20 @@ from wormkey.http1 import (
     request_timeout,
     take_request_head,
 )
-from wormkey.http1_content import ChunkedReader, ContentReader, ContentWriter, Framing, LengthReader
-from wormkey.transport import half_close, receive, reset_connection, send_with_progress
+from wormkey.http1_content import (
+    ChunkedReader,
+    ContentReader,
+    ContentWriter,
+    Framing,
+    LengthReader,
+    framing_of,
+)
+from wormkey.pace import Pace
+from wormkey.transport import LINGER_S, linger, receive, reset_connection, send_with_progress
 
 if TYPE_CHECKING:
     from wormkey.frames import ResponseHead
 
-LINGER_S: Final = 2.0  # nginx lingers for 30 s; our answers to a cut-off upload are small
-LINGER_BYTES: Final = 256 * 1024
 LAST_SEND_S: Final = 0.5  # for what is composed when a connection ends
 
 _HOP_BY_HOP: Final = frozenset((b"connection", b"keep-alive", b"transfer-encoding", b"upgrade"))
@@ -59,6 +65,7 @@ class ViewerConnection:
         response_started: whether the final head is composed: no other head can follow.
         content_finished: whether all content of the request is received; true at once for a
             request without content, and true already with the last piece of it.
+        method: the request's, also where its head was refused.
         trailers: the request's trailer section, once its content is finished.
     """
 
@@ -66,17 +73,18 @@ class ViewerConnection:
     limits: Http1Limits
     response_started: bool = field(default=False, init=False)
     content_finished: bool = field(default=True, init=False)
+    method: bytes = field(default=b"", init=False)
     trailers: Fields = field(default=(), init=False)
     _in: HeadBuffer = field(factory=HeadBuffer, init=False)
     _out: list[bytes] = field(factory=list, init=False)
     _request: ViewerRequest | None = field(default=None, init=False)
     _reader: ContentReader | None = field(default=None, init=False)
     _writer: ContentWriter | None = field(default=None, init=False)
-    _is_head: bool = field(default=False, init=False)
     _is_http10: bool = field(default=False, init=False)
     _keep: bool = field(default=False, init=False)  # both sides' heads allow another request
     _continued: bool = field(default=False, init=False)  # a 100 went out
     _lost: bool = field(default=False, init=False)  # a send failed: octets may be missing
+    _pace: Pace = field(factory=lambda: Pace(0), init=False)  # of the request's content
     _waiting: trio.CancelScope = field(factory=trio.CancelScope, init=False)
 
     # ── state ──────────────────────────────────────────────────────────────────────────────
@@ -87,7 +95,7 @@ class ViewerConnection:
 
     @property
     def response_finished(self) -> bool:
-        """Whether the answer is composed to its end (it may still wait for a flush)."""
+        """Whether the answer is composed to its end; it may still wait for a flush."""
         return self._writer is not None and self._writer.ended
 
     @property
@@ -106,7 +114,7 @@ class ViewerConnection:
             return False
         self._request = self._reader = self._writer = None
         self.response_started = self._continued = self._keep = False
-        self._is_head = self._is_http10 = False
+        self.method, self._is_http10 = b"", False
         self.trailers = ()
         return True
 
@@ -134,7 +142,7 @@ class ViewerConnection:
             await trio.lowlevel.checkpoint()
         elif (raw := await self._receive_head(until)) is None:
             return None
-        self._is_head = raw.startswith(b"HEAD ")  # before any check: its error has no content
+        self.method = raw[: raw.find(b" ")]  # before any check: an error for HEAD has no content
         request = parse_request(raw)
         self._is_http10 = request.http_version < b"1.1"
         self._keep = request.keep_alive
@@ -142,7 +150,7 @@ class ViewerConnection:
         if request.has_content:
             length = request.content_length
             self._reader = ChunkedReader(bad_request) if length is None else LengthReader(length)
-        self._request = request
+        self._request, self._pace = request, Pace(self.limits.min_rate_bytes)
         return request
 
     async def _receive_head(self, until: float) -> bytes | None:
@@ -201,14 +209,18 @@ class ViewerConnection:
 
     async def _receive_some(self) -> bytes:
         limit_s = math.inf if self._waits_for_100 else self.limits.content_idle_timeout_s
+        began = trio.current_time()
         with trio.move_on_after(limit_s):
             data = await receive(self.stream, READ_BYTES)
+            if not self._waits_for_100:
+                self._pace.add(trio.current_time() - began, len(data))
             if not data:
                 self._keep = False
                 raise trio.BrokenResourceError("the viewer left inside the content")
-            return data
+            if not self._pace.too_slow:
+                return data
         self._keep = False
-        raise request_timeout("The content of the request stopped arriving.")
+        raise request_timeout("The content of the request stopped arriving, or only drips.")
 
     @property
     def _waits_for_100(self) -> bool:
@@ -255,7 +267,9 @@ class ViewerConnection:
         if head.status == 204 and length is not None:  # RFC 9110 §8.6
             fields = tuple(pair for pair in fields if pair[0].lower() != b"content-length")
         lines = [compose_status_line(head.status, head.reason), compose_fields(fields)]
-        framing = self._framing_of(head.status, length)
+        # Of a request that could not be parsed the version is unknown: assume the worst.
+        old = self._is_http10 or self._request is None
+        framing = framing_of(head.status, length, is_head=self.method == b"HEAD", old=old)
         abandoned = self._waits_for_100 and not self.content_finished
         self._keep = self._keep and not (close or abandoned or framing is Framing.UNTIL_CLOSE)
         if b"date" not in names:
@@ -266,15 +280,6 @@ class ViewerConnection:
         self._out += lines
         self._writer = ContentWriter(framing, length or 0 if framing is Framing.LENGTH else 0)
         self.response_started = True
-
-    def _framing_of(self, status: int, length: int | None) -> Framing:
-        if self._is_head or status in (204, 304):
-            return Framing.NO_CONTENT
-        if length is not None:
-            return Framing.LENGTH
-        # Of a request that could not be parsed the version is unknown: assume the worst.
-        old = self._is_http10 or self._request is None
-        return Framing.UNTIL_CLOSE if old else Framing.CHUNKED
 
     def _write_upgrade(self, head: ResponseHead) -> None:
         request = self._request
@@ -326,7 +331,8 @@ class ViewerConnection:
         if self._lost:
             raise trio.BrokenResourceError("an earlier send did not get through")
         self._lost = True  # until all of it is known to be sent
-        await send_with_progress(self.stream, data, self.limits.write_idle_timeout_s)
+        idle_s, rate = self.limits.write_idle_timeout_s, self.limits.min_rate_bytes
+        await send_with_progress(self.stream, data, idle_s, rate)
         self._lost = False
 
     # ── ending ─────────────────────────────────────────────────────────────────────────────
@@ -357,10 +363,7 @@ class ViewerConnection:
         try:
             with trio.move_on_after(LINGER_S):
                 await self._send_the_last()
-                await half_close(stream)
-                dropped = 0
-                while dropped < LINGER_BYTES and (data := await stream.receive_some(READ_BYTES)):
-                    dropped += len(data)
+                await linger(stream)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         finally:

@@ -59,6 +59,7 @@ from wormkey.store.memory import MemoryStore
 from wormkey.successor import Successor
 from wormkey.supervise import feed_watchdog, look_at, report_status
 from wormkey.trail import Trail
+from wormkey.values import FdAddress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -315,6 +316,8 @@ async def _serve_viewers(
         logger.info("draining", extra={"timeout_s": timeout_s})
         parts.notifier.stopping(parts.facts.line())
         await accepting.pause()
+        if not isinstance(node.settings.gateway, FdAddress):  # else the next process accepts them
+            accepting.take_waiting()
         close_all(parts.listening.gateway)
         handlers.cancel_scope.deadline = trio.current_time() + timeout_s
         await viewers.drain()

@@ -67,7 +67,7 @@ ERRORS: Final[Mapping[str, Problem]] = MappingProxyType(
         "target_too_long": Problem(414, "the request target is over 16 KiB"),
         "expectation_failed": Problem(417, "another expectation than 100-continue"),
         "head_too_large": Problem(431, "the header section is over 32 KiB, or has over 192 fields"),
-        "not_implemented": Problem(501, "CONNECT, TRACE, or an unknown transfer coding"),
+        "not_implemented": Problem(501, "an unknown transfer coding, or a method over 64 bytes"),
         "overloaded": Problem(503, "all connections are taken"),
         "version_not_supported": Problem(505, "another version of HTTP than 1.1 and 1.0"),
     }

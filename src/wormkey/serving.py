@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import trio
 from attrs import define, field
 
+from wormkey.accepting import accept_waiting, serve_connections
 from wormkey.admin import make_admin_app
 from wormkey.control import serve_app, serve_control
 from wormkey.facts import Facts
 from wormkey.gateway import Gateway
 from wormkey.node import Node
-from wormkey.transport import serve_connections
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -105,6 +105,10 @@ class Accepting:
         """Stop accepting; who was accepted is served. Cancellation: waits only."""
         self._scope.cancel(reason="the gateway accepts nobody for now")
         await self._ended.wait()
+
+    def take_waiting(self) -> None:
+        """Serve who connected before the listeners close; call it after pause()."""
+        accept_waiting(self.listeners, self.viewers.serve_connection, self.handlers)
 
     async def _accept(
         self,

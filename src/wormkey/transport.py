@@ -1,44 +1,34 @@
-"""Byte streams: the accept loop, sending with a deadline that counts idle seconds, resets, replay.
+"""Byte streams: sending with a deadline that counts idle seconds, resets, replay.
 
 trio's streams are used as they are; what stands here is what every user of one would otherwise
-repeat and get wrong once. Knows nothing of HTTP, tunnels or sessions. Opening listeners is
-listeners.py's affair.
+repeat and get wrong once. Knows nothing of HTTP, tunnels or sessions. Accepting connections is
+accepting.py's affair.
 """
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import ipaddress
-import logging
 import os
 import socket
 import struct
 import sys
 import termios
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import trio
 
-from wormkey.scopes import acquire
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-
-_log = logging.getLogger(__name__)
+from wormkey.pace import Pace
 
 USER_TIMEOUT_S: Final = 30.0  # a peer that acknowledges nothing so long is gone (TCP_USER_TIMEOUT)
 _KEEPALIVE_IDLE_S: Final = 30  # with 3 probes 10 s apart an idle dead peer is found in a minute
 _KEEPALIVE_INTERVAL_S: Final = 10
 _KEEPALIVE_PROBES: Final = 3
-_ACCEPT_PAUSE_S: Final = 0.1  # trio.serve_listeners waits as long when descriptors run out
+LINGER_S: Final = 2.0  # nginx lingers for 30 s; our answers to a cut-off upload are small
+LINGER_BYTES: Final = 256 * 1024
 _SLICE_BYTES: Final = 16 * 1024  # one TLS record (RFC 8446 §5.1)
 _POLLS_PER_TIMEOUT: Final = 4  # so an idle peer is noticed at most a quarter late
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # struct linger: on, zero seconds
-# Linux hands over errors that wait on the new connection (accept(2)); these are the listener's own.
-_LISTENER_ERRORS: Final = frozenset(
-    {errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP, errno.EFAULT}
-)
 
 
 class ReplayStream(trio.abc.HalfCloseableStream):
@@ -196,12 +186,16 @@ async def receive(stream: trio.abc.Stream, max_bytes: int) -> bytes:
 
 
 async def send_with_progress(
-    stream: trio.abc.Stream, data: bytes | bytearray | memoryview, idle_timeout_s: float
+    stream: trio.abc.Stream,
+    data: bytes | bytearray | memoryview,
+    idle_timeout_s: float,
+    min_rate_bytes: int = 0,
 ) -> None:
     """Send all of ``data``; fail only when the peer takes nothing for ``idle_timeout_s`` seconds.
 
-    A slow peer may take as long as he likes while he takes something: on a socket, what counts is
-    that bytes were taken or acknowledged; on other streams (TLS), that each 16 KiB went out.
+    A slow peer may take as long as he likes while he takes something, and over a grace as much as
+    ``min_rate_bytes`` a second (pace.py): on a socket, what counts is that bytes were taken or
+    acknowledged; on other streams (TLS), that each 16 KiB went out.
 
     This is a checkpoint only when it had to wait. On a socket whose buffer takes everything at
     once it returns without one, which saves a trip through the scheduler for each piece; a loop
@@ -211,7 +205,8 @@ async def send_with_progress(
     Cancellation: may leave a partial write; the caller must close the stream.
 
     Raises:
-        trio.TooSlowError: nothing was taken for so long. The stream is of no use afterwards.
+        trio.TooSlowError: nothing was taken for so long, or too little. The stream is of no use
+            afterwards.
         trio.BrokenResourceError: the peer is gone.
         trio.ClosedResourceError: this end closed the stream.
     """
@@ -226,9 +221,12 @@ async def send_with_progress(
     sent = _send_now(sock, data)
     if sent < len(data):
         view = memoryview(data)[sent:]
+        pace = Pace(min_rate_bytes)
         while view:
-            await _wait_writable(sock, idle_timeout_s)
-            view = view[_send_now(sock, view) :]
+            await _wait_writable(sock, idle_timeout_s, pace)
+            taken = _send_now(sock, view)
+            pace.add(0.0, taken)
+            view = view[taken:]
 
 
 def is_plain_socket(stream: trio.abc.Stream) -> bool:
@@ -269,23 +267,28 @@ def _open_fd(sock: trio.socket.SocketType) -> int:
     return fd
 
 
-async def _wait_writable(sock: trio.socket.SocketType, idle_timeout_s: float) -> None:
+async def _wait_writable(sock: trio.socket.SocketType, idle_timeout_s: float, pace: Pace) -> None:
     """Wait until the kernel takes bytes again; fail after idle_timeout_s without progress.
 
     Linux calls a socket writable only when a third of its buffer is free, which a slow peer on a
     buffer of megabytes does not reach in time: the bytes he has acknowledged count as well.
     """
-    idle_since = trio.current_time()
+    looked_at = idle_since = trio.current_time()
     unacknowledged = _unacknowledged_bytes(sock)
     while True:
         with trio.move_on_after(idle_timeout_s / _POLLS_PER_TIMEOUT):
             await trio.lowlevel.wait_writable(_open_fd(sock))
+            pace.add(trio.current_time() - looked_at, 0)
             return
         now = trio.current_time()
         left = _unacknowledged_bytes(sock)
+        pace.add(now - looked_at, max(0, unacknowledged - left))
+        looked_at = now
         if left < unacknowledged:
             unacknowledged, idle_since = left, now
         elif now - idle_since >= idle_timeout_s:
+            raise trio.TooSlowError
+        if pace.too_slow:
             raise trio.TooSlowError
 
 
@@ -313,6 +316,22 @@ async def half_close(stream: trio.abc.Stream) -> bool:
     return True
 
 
+async def linger(stream: trio.abc.Stream) -> None:
+    """End this end's half, then drop what still comes, so that no reset overtakes the last word.
+
+    Returns at the peer's end, or after LINGER_BYTES. The caller bounds it by LINGER_S.
+
+    Cancellation: waits only.
+
+    Raises:
+        trio.BrokenResourceError: the peer reset the connection.
+    """
+    await half_close(stream)
+    dropped = 0
+    while dropped < LINGER_BYTES and (data := await stream.receive_some(_SLICE_BYTES)):
+        dropped += len(data)
+
+
 async def reset_connection(stream: trio.abc.Stream) -> None:
     """Close with a TCP reset, so that the peer cannot take what he has for all there was.
 
@@ -332,69 +351,3 @@ def reset_when_closed(stream: trio.abc.Stream) -> None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         except OSError:
             pass  # reset by the peer before us: nothing left to say
-
-
-async def serve_connections(
-    listeners: Sequence[trio.SocketListener],
-    handler: Callable[[trio.SocketStream], Awaitable[None]],
-    nursery: trio.Nursery,
-    *,
-    limit: int,
-    make_room: Callable[[], None] = lambda: None,
-    user_timeout_s: Callable[[], float] = lambda: USER_TIMEOUT_S,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Accept connections for ever, each handled by a task of ``nursery``, ``limit`` at a time.
-
-    With all taken ``make_room`` may end one; further ones wait in the kernel, one for each listener
-    outside it. What cannot be set up is dropped alone; without descriptors accepting pauses.
-    A stream is closed when its handler ends, whose errors are its own.
-    Returns when the listeners are closed. Cancel it to stop accepting: tasks in ``nursery`` live.
-
-    Cancellation: no accepted connection is left open without a handler.
-    """
-    slots = trio.Semaphore(limit)
-
-    async def serve(stream: trio.SocketStream, release: Callable[[], None] = slots.release) -> None:
-        try:
-            await handler(stream)
-        finally:
-            release()
-            await trio.aclose_forcefully(stream)
-
-    async def accept_all(listener: trio.SocketListener) -> None:
-        while (stream := await _accept(listener)) is not None:
-            try:
-                await acquire(slots, make_room)
-            except trio.Cancelled:  # it was accepted already, so it is served, beyond the limit
-                nursery.start_soon(serve, stream, lambda: None, name="connection")
-                raise
-            try:
-                set_tcp_options(stream, user_timeout_s=user_timeout_s())
-            except OSError:  # reset while it waited to be accepted
-                slots.release()
-                stream.socket.close()
-                continue
-            nursery.start_soon(serve, stream, name="connection")
-
-    async with trio.open_nursery() as accepting:
-        for listener in listeners:
-            accepting.start_soon(accept_all, listener, name=f"accept {listener.socket.fileno()}")
-        task_status.started()
-
-
-async def _accept(listener: trio.SocketListener) -> trio.SocketStream | None:
-    """Return the next connection, None when the listener is closed."""
-    failing = False
-    while True:
-        try:
-            return await listener.accept()
-        except trio.ClosedResourceError:
-            return None
-        except OSError as error:
-            if error.errno in _LISTENER_ERRORS:
-                raise
-            if not failing:  # one record for a shortage, not ten a second
-                _log.warning("accept failed", extra={"reason": error.strerror})
-            failing = True
-            await trio.sleep(_ACCEPT_PAUSE_S)

@@ -55,7 +55,7 @@ T = TypeVar("T")
 class TunnelTimings:
     """How long a tunnel waits for what; seconds. docs/limits.md has the reasons."""
 
-    ping_interval_s: float = 10.0
+    ping_interval_s: float = 15.0  # a gateway asks after 10 s, which is a sign of life of its own
     silence_timeout_s: float = 25.0
     v0_silence_timeout_s: float = 60.0  # v0 clients send PING every 25 s
     write_timeout_s: float = 10.0

@@ -14,10 +14,10 @@ from hypercorn.trio import serve as hypercorn_serve
 from tests.support.plane import BODY, Plane, open_plane
 from tests.support.viewer import open_viewer
 from wormkey import control, nursery, serving
+from wormkey.accepting import serve_connections
 from wormkey.config import Settings, parse_address
 from wormkey.errors import StoreError
 from wormkey.store.memory import MemoryStore
-from wormkey.transport import serve_connections
 from wormkey.values import UnixAddress
 
 if TYPE_CHECKING:

@@ -51,7 +51,12 @@ async def plane(tmp_path: Path) -> AsyncIterator[Plane]:
             "head_too_large",
         ),
         (b"POST / HTTP/1.1\r\n" + HOST + b"Expect: x\r\n\r\n", 417, "expectation_failed"),
-        (b"TRACE / HTTP/1.1\r\n" + HOST + b"\r\n", 501, "not_implemented"),
+        (b"TRACE / HTTP/1.1\r\n" + HOST + b"\r\n", 405, "method_not_allowed"),
+        (
+            b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: gzip, chunked\r\n\r\n",
+            501,
+            "not_implemented",
+        ),
         (b"GET / HTTP/3.0\r\n" + HOST + b"\r\n", 505, "version_not_supported"),
     ],
 )

@@ -9,7 +9,8 @@ from tests.support.http1 import tcp_pair, tls_pair
 from tests.support.link import Ended, Link
 from wormkey.frames import Fields, ResponseHead
 from wormkey.http1 import Http1Limits
-from wormkey.http1_viewer import LINGER_BYTES, ViewerConnection
+from wormkey.http1_viewer import ViewerConnection
+from wormkey.transport import LINGER_BYTES
 
 LIMITS = Http1Limits(write_idle_timeout_s=0.3)
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -14,10 +14,10 @@ from tests.support.manager import service_manager
 from tests.support.plane import open_plane
 from tests.support.world import open_world
 from wormkey import supervise
+from wormkey.accepting import serve_connections
 from wormkey.listeners import open_listeners
 from wormkey.notify import Notifier
 from wormkey.supervise import feed_watchdog, look_at, not_accepting, report_status
-from wormkey.transport import serve_connections
 from wormkey.values import parse_address
 
 if TYPE_CHECKING:

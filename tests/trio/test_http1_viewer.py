@@ -14,6 +14,7 @@ from wormkey.errors import AdmissionError, LocalProtocolError, StreamError
 from wormkey.frames import Fields, ResponseHead
 from wormkey.http1 import Http1Limits, ViewerRequest
 from wormkey.http1_viewer import ViewerConnection
+from wormkey.pace import GRACE_S
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -162,24 +163,52 @@ async def test_a_pipelined_beginning_has_the_head_deadline(
     assert trio.current_time() - start == pytest.approx(LIMITS.head_timeout_s)
 
 
+async def _drip(ends: Ends, pieces: int, octets: bytes, every_s: float) -> None:
+    for _ in range(pieces):
+        await trio.sleep(every_s)
+        ends.viewer.send(octets)
+
+
 async def test_content_may_be_slow_but_not_silent(ends: Ends, autojump_clock: None) -> None:
     """Idle seconds count, not the whole upload; silence is 408."""
-    await ends.ask(POST + b"Content-Length: 9\r\n\r\n")
-
-    async def drip() -> None:
-        for _ in range(5):
-            await trio.sleep(LIMITS.content_idle_timeout_s - 1)
-            ends.viewer.send(b"x")
-
+    every_s = LIMITS.content_idle_timeout_s - 1
+    piece = b"x" * (int(every_s) * LIMITS.min_rate_bytes)
+    await ends.ask(POST + b"Content-Length: 1000000\r\n\r\n")
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(drip)
+        nursery.start_soon(_drip, ends, 5, piece, every_s)
         for _ in range(5):
-            assert await ends.connection.receive_content() == b"x"
+            assert await ends.connection.receive_content() == piece
         with pytest.raises(AdmissionError) as caught:
             await ends.connection.receive_content()
     assert caught.value.status == 408
     assert b"Connection: close" in await ends.answer(ok(status=408))
     assert not ends.connection.next_cycle()
+
+
+async def test_content_that_drips_is_cut(ends: Ends, autojump_clock: None) -> None:
+    """An octet before each deadline keeps nobody here for ever: 408 soon behind the grace."""
+    await ends.ask(POST + b"Content-Length: 1000\r\n\r\n")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_drip, ends, 60, b"x", 1.0)
+        began = trio.current_time()
+        status = 0
+        while not status:
+            try:
+                await ends.connection.receive_content()
+            except AdmissionError as error:
+                status = error.status
+        nursery.cancel_scope.cancel()
+    assert status == 408
+    assert GRACE_S < trio.current_time() - began <= GRACE_S + 2
+
+
+async def test_a_gap_in_the_app_is_not_the_viewer_s(ends: Ends, autojump_clock: None) -> None:
+    """What comes while nobody receives has not kept anybody waiting."""
+    await ends.ask(POST + b"Content-Length: 40\r\n\r\n")
+    for _ in range(40):
+        ends.viewer.send(b"x")
+        await trio.sleep(10)  # the app's back-pressure
+        assert await ends.connection.receive_content() == b"x"
 
 
 async def test_ends_of_the_connection(ends: Ends) -> None:

@@ -10,7 +10,8 @@ from tests.support.http1 import MemoryPeer
 from wormkey.errors import ErrorCode, LocalProtocolError, StreamError
 from wormkey.frames import Fields, ResponseHead
 from wormkey.http1 import Http1Limits
-from wormkey.http1_viewer import LAST_SEND_S, LINGER_BYTES, LINGER_S, ViewerConnection
+from wormkey.http1_viewer import LAST_SEND_S, ViewerConnection
+from wormkey.transport import LINGER_BYTES, LINGER_S
 
 LIMITS = Http1Limits()
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -30,6 +30,7 @@ OTHER = {
 # Each would need a socket, a file or a table of its own to be made anew.
 RESTART = {
     *("control", "gateway", "state_dir", "store", "access", "config_file", "max_connections"),
+    "max_control_connections",
 }
 
 

@@ -12,9 +12,10 @@ import pytest
 import trio
 import trio.testing
 
-from wormkey import transport
+from wormkey import accepting
+from wormkey.accepting import accept_waiting, serve_connections
 from wormkey.listeners import bound_port, open_listeners
-from wormkey.transport import peer_address, serve_connections
+from wormkey.transport import peer_address
 from wormkey.values import parse_address
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ async def test_a_connection_whose_options_fail_is_dropped_alone(
         for error in failures:
             raise error
 
-    monkeypatch.setattr(transport, "set_tcp_options", options)
+    monkeypatch.setattr(accepting, "set_tcp_options", options)
     async with serving(echo, limit=1) as (port, _, _):
         async with await trio.open_tcp_stream("127.0.0.1", port) as dropped:
             assert await dropped.receive_some() == b""
@@ -198,3 +199,17 @@ async def test_a_listener_that_is_none_is_an_error() -> None:
         async with trio.open_nursery() as handlers:
             await serve_connections([listener], echo, handlers, limit=1)  # type: ignore[list-item]
     listener.socket.close()
+
+
+async def test_who_waits_in_the_queue_is_served_before_the_close() -> None:
+    """Ten who connected while nobody accepted get their echo; a close would have reset them."""
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    address = listener.socket.getsockname()
+    waiting = [await trio.open_tcp_stream(*address[:2]) for _ in range(10)]
+    with trio.fail_after(10):
+        async with trio.open_nursery() as handlers:
+            assert accept_waiting([listener], echo, handlers) == 10
+            await listener.aclose()
+            for stream in waiting:
+                async with stream:
+                    assert await ask(stream) == b"PING"
