@@ -126,9 +126,10 @@ class Answers:
         received = visit.request.head.fields if visit.request else ()
         known = b",".join(fields.get(received, b"if-none-match"))
         head, status, body = (*asset.fields, *extra), 304, b""
-        if asset.etag not in known:
+        if asset.etag not in known and known.strip() != b"*":
             status, body = 200, asset.content
-            head += ((b"Content-Length", b"%d" % len(body)),)
+            length = (b"Content-Length", b"%d" % len(body))
+            head = ((b"Content-Type", asset.content_type), *head, length)  # §15.4.5: never in a 304
         visit.tally.answered_here(status)
         await self._send(visit, ResponseHead(status, head), body)
 

@@ -33,9 +33,11 @@ class Asset:
 
     @property
     def fields(self) -> tuple[tuple[bytes, bytes], ...]:
-        """Return its fields; a page of any origin may load it, and asks each time for changes."""
+        """Return its fields beside Content-Type, which a 304 does not have.
+
+        A page of any origin may load it, and asks each time for changes.
+        """
         return (
-            (b"Content-Type", self.content_type),
             (b"ETag", self.etag),
             (b"Cache-Control", b"no-cache"),
             (b"X-Content-Type-Options", b"nosniff"),

@@ -42,6 +42,7 @@ _BARE: Final = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 _TOKEN_ONLY: Final = re.compile(_TOKEN + rb"+")
 _METHOD: Final = re.compile(_TOKEN + rb"{1,%d}" % MAX_METHOD_BYTES)
 _VALUE_ONLY: Final = re.compile(rb"(?![ \t])" + _TEXT + rb"*+(?<![ \t])")
+_REASON: Final = re.compile(_TEXT + rb"*+")  # RFC 9112 §4: blanks may stand at its ends
 _FIELD_PAIRS: Final = re.compile(
     rb"(?:" + _TOKEN + rb"++\x00(?![ \t])" + _TEXT + rb"*+(?<![ \t])\x00)*"
 )
@@ -172,7 +173,7 @@ def check_tunnel_response(head: ResponseHead) -> None:
     Raises:
         RemoteProtocolError: a status, reason, upgrade or field off the grammar.
     """
-    if not 100 <= head.status <= 999 or not _VALUE_ONLY.fullmatch(head.reason):
+    if not 100 <= head.status <= 999 or not _REASON.fullmatch(head.reason):
         raise RemoteProtocolError("a status or reason off the grammar of HTTP")
     _check_upgrade(head.upgrade)
     check_head_fields(head.fields)

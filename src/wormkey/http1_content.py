@@ -25,8 +25,25 @@ MAX_TRAILER_BYTES: Final = 16 * 1024  # the size h11 takes
 
 _SECTION_END: Final = b"\r\n\r\n"
 _BARE_BREAK: Final = re.compile(rb"(?<!\r)\n|\r[^\n]")
-_CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,16})(;[\t\x20-\x7e\x80-\xff]*)?\r\n")
-_CHUNK_PART: Final = re.compile(rb"(?:[0-9A-Fa-f]{1,16}(?:;[\t\x20-\x7e\x80-\xff]*)?\r?)?")
+# RFC 9112 §7.1.1: extensions are names, with or without a value. A quote left open is refused: some
+# parsers read on behind the line's end to close it. No blank before the first; sets alone are
+# possessive, as in grammar.py.
+_SIZE: Final = rb"[0-9A-Fa-f]{1,16}"
+_NAME: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
+_QUOTE_OPEN: Final = rb'"(?:[\t !#-\[\]-~\x80-\xff]++|\\[\t -~\x80-\xff])*'
+_EXTENSIONS: Final = rb"(?=;)(?:[\t ]*+;[\t ]*+%b(?:[\t ]*+=[\t ]*+(?:%b|%b\"))?)*" % (
+    _NAME,
+    _NAME,
+    _QUOTE_OPEN,
+)
+_EXTENSION_PART: Final = rb"[\t ]*+(?:;[\t ]*+(?:%b[\t ]*+(?:=[\t ]*+(?:%b\\?)?)?)?)?" % (
+    _NAME,
+    _QUOTE_OPEN,
+)
+_CHUNK: Final = re.compile(rb"(%b)(?:%b)?\r\n" % (_SIZE, _EXTENSIONS))
+_CHUNK_PART: Final = re.compile(
+    rb"(?:%b(?:%b(?:%b|\r)|\r)?)?" % (_SIZE, _EXTENSIONS, _EXTENSION_PART)
+)
 _TRAILER: Final = re.compile(
     rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[\t ]*([\t\x20-\x7e\x80-\xff]*)", re.DOTALL
 )

@@ -6,14 +6,17 @@ the test, but for what is listed with its reason. `make api` runs it.
 
 from __future__ import annotations
 
+from base64 import b64encode
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from httplint import HttpResponseLinter
 from httplint.note import levels
 
-from tests.support.messages import Head, Response
+from tests.support.messages import Head, Request, Response
+from tests.support.origin import Connection, each_request
 from tests.support.viewer import open_viewer
+from tests.support.websocket import handshake_fields
 from tests.support.world import World, open_world
 
 if TYPE_CHECKING:
@@ -22,8 +25,11 @@ if TYPE_CHECKING:
 HTML: Final = ((b"Accept", b"text/html"),)
 JSON: Final = ((b"Content-Type", b"application/json"),)
 
-# (method, target, fields, content, the status that it must have)
-GATEWAY: Final = (
+# Method, target, fields, content, the status that it must have.
+Case: TypeAlias = tuple[bytes, bytes, tuple[tuple[bytes, bytes], ...], "bytes | None", int]
+Cases: TypeAlias = tuple[Case, ...]
+
+GATEWAY: Final[Cases] = (
     (b"GET", b"/", (), None, 200),
     (b"HEAD", b"/", (), None, 200),
     (b"GET", b"/health", (), None, 200),
@@ -42,7 +48,13 @@ GATEWAY: Final = (
     (b"GET", b"/.wormkey/bar.js", (), None, 200),
     (b"GET", b"/.wormkey/bar.css", (), None, 200),
     (b"GET", b"/.wormkey/overlay.js", (), None, 200),
+    (b"GET", b"/.wormkey/bar.js", ((b"If-None-Match", b"*"),), None, 304),
     (b"GET", b"/tunnel", (), None, 400),
+    (b"GET", b"/tunnel", tuple(handshake_fields()[:3]), None, 426),
+    (b"OPTIONS", b"/s/%s/", ((b"Max-Forwards", b"0"),), None, 204),
+    (b"GET", b"/s/%s/", HTML, None, 502),
+    (b"GET", b"/s/%s/", (), None, 502),
+    (b"HEAD", b"/s/%s/", (), None, 502),
     (b"TRACE", b"/", (), None, 501),
     (b"GET", b"/" + b"x" * 20_000, (), None, 414),
     (b"GET", b"/", ((b"X-Large", b"x" * 40_000),), None, 431),
@@ -51,7 +63,7 @@ GATEWAY: Final = (
     (b"POST", b"/", ((b"Expect", b"miracles"),), b"x", 417),
     (b"GET", b"http://elsewhere.example/", (), None, 421),
 )
-CONTROL: Final = (
+CONTROL: Final[Cases] = (
     (b"GET", b"/", (), None, 200),
     (b"HEAD", b"/", (), None, 200),
     (b"GET", b"/health", (), None, 200),
@@ -94,7 +106,7 @@ def findings(answer: Response, method: bytes, url: str) -> set[str]:
 async def _look(
     world: World,
     address: tuple[str, int],
-    cases: Iterable[tuple[bytes, bytes, tuple[tuple[bytes, bytes], ...], bytes | None, int]],
+    cases: Iterable[Case],
 ) -> dict[str, set[str]]:
     found = {}
     for method, pattern, fields, content, status in cases:
@@ -127,3 +139,43 @@ async def test_the_api_s_answers_have_no_fault() -> None:
     """Each call once as it is meant, and once in each way it is refused."""
     async with open_world(client=False, limit_s=60) as world:
         assert await _look(world, world.control, CONTROL) == {}
+
+
+async def test_what_the_gateway_says_of_apps_and_sessions_has_no_fault() -> None:
+    """A password, the owner's link, an app that is slow, broken or gone, a session that is over."""
+
+    async def answer(connection: Connection, request: Request) -> None:
+        if request.target == b"/broken":
+            await connection.send(b"nonsense\r\n\r\n")
+        await connection.wait_left()
+
+    async with open_world(
+        each_request(answer), limit_s=60, answer_timeout_s=0.2, session={"authMode": "basic"}
+    ) as world:
+        credentials = b64encode(f"{world.session['username']}:{world.session['password']}".encode())
+        known = (b"Authorization", b"Basic " + credentials)
+        link = world.session["ownerUrl"].partition("/.wormkey/")[2].encode()
+        gateway: Cases = (
+            (b"GET", b"/s/%s/", HTML, None, 401),
+            (b"GET", b"/s/%s/", (), None, 401),
+            (b"GET", b"/.wormkey/" + link, HTML, None, 303),
+            (b"GET", b"/s/%s/slow", (known, *HTML), None, 504),
+            (b"GET", b"/s/%s/slow", (known,), None, 504),
+            (b"GET", b"/s/%s/broken", (known, *HTML), None, 502),
+            (b"GET", b"/s/%s/broken", (known,), None, 502),
+        )
+        assert await _look(world, world.gateway, gateway) == {}
+        world.origin.stop()
+        assert await _look(world, world.gateway, gateway[-2:]) == {}
+        bearer = (b"Authorization", b"Bearer " + world.token.encode())
+        owner = (b"Authorization", b"Bearer " + link.rpartition(b"=")[2])
+        path = b"/sessions/" + world.session["sessionId"].encode()
+        control: Cases = (
+            (b"GET", path, (bearer,), None, 200),
+            (b"POST", b"/sessions/by-slug/%s/owner-link", (owner, *JSON), b"{}", 200),
+            (b"POST", b"/sessions/by-slug/%s/policy", (owner, *JSON), b"{}", 200),
+            (b"DELETE", path, (bearer,), None, 200),
+        )
+        assert await _look(world, world.control, control) == {}
+        over: Cases = ((b"GET", b"/s/%s/", HTML, None, 410), (b"GET", b"/s/%s/", (), None, 410))
+        assert await _look(world, world.gateway, over) == {}

@@ -64,6 +64,8 @@ CUT = {
     "a chunk ended by a line feed": b"Transfer-Encoding: chunked\r\n\r\n1\nx\n0\n\n",
     "a huge chunk": b"Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nx",
     "an endless extension": b"Transfer-Encoding: chunked\r\n\r\n1;" + b"e" * 100_000 + b"\r\nx\r\n",
+    "an extension without a name": b"Transfer-Encoding: chunked\r\n\r\n1;\r\nx\r\n0\r\n\r\n",
+    "an open quote in an extension": b'Transfer-Encoding: chunked\r\n\r\n1;a="b\r\nx\r\n0\r\n\r\n',
     "chunks cut": b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
     "a last chunk cut": b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n",
     "a length cut": b"Content-Length: 10\r\n\r\nhello",
@@ -107,6 +109,20 @@ async def test_content_that_ends_wrong_is_cut(what: str) -> None:
             assert viewer.ended in (Ended.FIN, Ended.RST)
         else:
             assert (told.status, told.error) == (502, b"origin_failed")
+
+
+@pytest.mark.parametrize("reason", [b" OK", b"OK ", b"O  K\t", b"", b" ", b"\xebtat"])
+async def test_a_reason_may_hold_what_it_likes(reason: bytes) -> None:
+    """RFC 9112 §4: blanks and obs-text are part of a reason phrase, at its ends too."""
+
+    async def answer(connection: Connection, _request: Request) -> None:
+        await connection.answer(b"fine", status=b"200 " + reason)
+
+    async with open_world(each_request(answer)) as world:
+        viewer = await world.open_viewer()
+        for _ in range(2):
+            told = await viewer.exchange()
+            assert (told.status, told.data) == (200, b"fine")
 
 
 async def test_a_205_keeps_what_the_app_said_of_its_content() -> None:

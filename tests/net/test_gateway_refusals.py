@@ -98,7 +98,13 @@ async def test_what_stands_behind_a_refused_request_is_never_a_request() -> None
         assert world.origin.requests == []
 
 
-@pytest.mark.parametrize("size", [b"g", b"", b"-1", b"1 ", b"\n", b"fffffffffffffffff", b"0x1"])
+@pytest.mark.parametrize(
+    "size",
+    [
+        *(b"g", b"", b"-1", b"1 ", b"\n", b"fffffffffffffffff", b"0x1"),
+        *(b"4;", b"4;;a", b"4;a=", b'4;a="b', b"4 ;a"),
+    ],
+)
 async def test_a_broken_chunk_ends_the_upload_without_an_end(size: bytes) -> None:
     """The origin never sees a last chunk; the viewer is told or cut."""
     async with open_world() as world:

@@ -106,6 +106,7 @@ def test_sound_heads_come_out_of_a_tunnel() -> None:
     grammar.check_tunnel_request(RequestHead(b"GET", b"/x?y", ((b"a", b"b"),), b"websocket"))
     grammar.check_tunnel_request(RequestHead(b"GET", b"/", (), b"a/1, b"))
     grammar.check_tunnel_response(ResponseHead(204, ((b"Content-Length", b"5"),), b"No Content"))
+    grammar.check_tunnel_response(ResponseHead(200, (), b"\t OK\xff "))
 
 
 @given(name=tokens, value=values)

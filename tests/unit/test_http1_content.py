@@ -69,7 +69,7 @@ chunk_lines = st.builds(
     ),
     st.integers(0, 40),
     st.integers(0, 3),
-    st.sampled_from([b"", b"a", b"a=b", b' q="; x" ', b"\x80\t"]),
+    st.sampled_from([b"", b"a", b"a=b", b' q="; x"', b'q = "\\"\x80" ; c', b"\x80\t"]),
     st.booleans(),
 )
 trailer_lines = st.sampled_from(
@@ -134,6 +134,16 @@ MALFORMED = {
     "bare LF": b"5\nhello\r\n0\r\n\r\n",
     "bare CR in an extension": b"5;a\rb\r\nhello\r\n0\r\n\r\n",
     "control in an extension": b"5;a\x01\r\nhello\r\n0\r\n\r\n",
+    "extension without a name": b"5;\r\nhello\r\n0\r\n\r\n",
+    "blanks for an extension": b"5; \t\r\nhello\r\n0\r\n\r\n",
+    "two semicolons": b"5;a;;b\r\nhello\r\n0\r\n\r\n",
+    "extension without its value": b"5;a=\r\nhello\r\n0\r\n\r\n",
+    "quote left open": b'5;a="b\r\nhello\r\n0\r\n\r\n',
+    "quote closed on another line": b'5;a="b\r\nhello\r\n0\r\n\r\n"\r\nhello\r\n0\r\n\r\n',
+    "quote left open behind a backslash": b'5;a="b\\"\r\nhello\r\n0\r\n\r\n',
+    "octets behind a quote": b'5;a="b"c\r\nhello\r\n0\r\n\r\n',
+    "blank behind an extension": b"5;a \r\nhello\r\n0\r\n\r\n",
+    "blank before an extension": b"5 ;a\r\nhello\r\n0\r\n\r\n",
     "no size": b"\r\nhello\r\n0\r\n\r\n",
     "hexadecimal prefix": b"0x5\r\nhello\r\n0\r\n\r\n",
     "sign": b"+5\r\nhello\r\n0\r\n\r\n",
@@ -159,6 +169,24 @@ def test_malformed_framing_is_refused(data: bytes) -> None:
     """Whatever two parsers could read in two ways ends the message, however it arrives."""
     assert outcome([data]) == "malformed"
     assert outcome([data[at : at + 1] for at in range(len(data))]) == "malformed"
+
+
+@pytest.mark.parametrize(
+    "extensions",
+    [
+        b";a",
+        b";a=b",
+        b";a;b=c;d",
+        b'; a = "b" ; c="d"',
+        b';a;b="\\"; \\\\\xff"',
+        b';a=""',
+    ],
+)
+def test_extensions_that_are_right_are_ignored(extensions: bytes) -> None:
+    """RFC 9112 §7.1.1: names, values, quoted values with anything in them, blanks between."""
+    data = b"5" + extensions + b"\r\nhello\r\n0" + extensions + b"\r\n\r\n"
+    assert outcome([data]) == (b"hello", (), b"")
+    assert outcome([data[at : at + 1] for at in range(len(data))]) == outcome([data])
 
 
 def test_an_endless_line_is_refused_before_its_end() -> None:
