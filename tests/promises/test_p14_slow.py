@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 HEADS = sized(full=1000, quick=100)
 BODIES = sized(full=500, quick=50)
+DRIPPING = sized(full=200, quick=20)  # an octet a second: no idle time ends those
 READERS = sized(full=500, quick=50)
 REQUESTS = sized(full=2000, quick=200)
 # Quick has the same deadlines in small, so that nobody waits half a minute for them.
@@ -57,7 +58,7 @@ def _open_files(pid: int) -> int:
 
 
 async def test_slow_attackers_disturb_nobody(promise: Promise, tmp_path: Path) -> None:
-    """1,000 dripping heads, 500 bodies that stop and 500 who do not read, all at once."""
+    """1,000 dripping heads, 500 silent and 200 dripping bodies, 500 who do not read, at once."""
     with trio.fail_after(200):
         options = QUICK_TIMES if QUICK else ()
         async with open_stand(tmp_path, *options, clients=ATTACKED) as stand:
@@ -68,6 +69,7 @@ async def test_slow_attackers_disturb_nobody(promise: Promise, tmp_path: Path) -
             kinds = {
                 "heads": (HEADS, b"GET / HTTP/1.1\r\nX-", True),
                 "bodies": (BODIES, body, False),
+                "dripping bodies": (DRIPPING, body, True),
             }
             kept: dict[str, list[float]] = {kind: [] for kind in kinds}
             pid = stand.daemon.process.pid
@@ -80,9 +82,8 @@ async def test_slow_attackers_disturb_nobody(promise: Promise, tmp_path: Path) -
             async with trio.open_nursery() as attackers:
                 for kind, (count, octets, drips) in kinds.items():
                     for each in range(count):
-                        whole = (
-                            octets % (targets[each % len(targets)], port) if not drips else octets
-                        )
+                        target = targets[each % len(targets)]
+                        whole = octets % (target, port) if octets is body else octets
                         attack = partial(_attack, stand, whole, kept[kind], drips=drips)
                         attackers.start_soon(attack)
                 await trio.sleep(1)
