@@ -285,6 +285,12 @@ class Settings:
     )
     max_head_bytes: int = _size("32KiB", "the size of a request head", most="60KiB")
     max_target_bytes: int = _size("16KiB", "the size of a request target", most="32KiB")
+    memory_budget_bytes: int = _size(
+        "256MiB",
+        "what viewers and tunnels may hold in memory together; 0 for any",
+        least="0",
+        most="1GiB",
+    )
     max_held_requests: int = _count("128", "requests that wait for one session's client")
     max_held_bytes: int = _size("16MiB", "the bytes held for requests that wait for a client")
 

@@ -22,6 +22,7 @@ from wormkey import barfiles, fields, forwarded, routing
 from wormkey.admission import admit_tunnel
 from wormkey.answers import Answers, Visit
 from wormkey.boundary import GOING_AWAY, POLICY_VIOLATION, SERVICE_RESTART
+from wormkey.budget import CONNECTION_BYTES
 from wormkey.desk import Desk
 from wormkey.entrance import Admitted, Caller, admit_viewer, http1_limits, overloaded
 from wormkey.errors import AdmissionError, ErrorCode, StreamError, TunnelError
@@ -34,6 +35,7 @@ from wormkey.metrics import VIEWER_LEFT
 from wormkey.node import Node
 from wormkey.overlay import NONCE_BYTES, Bar, prepare, wants_bar
 from wormkey.registry import gone
+from wormkey.relief import Relief
 from wormkey.seats import TRIAL_S, Seat, Seats
 from wormkey.session import SessionState
 from wormkey.tally import Tally, path_of
@@ -81,10 +83,19 @@ class Gateway:
     _holds: Holds = field(
         init=False, default=Factory(lambda self: Holds(self.node), takes_self=True)
     )
+    _relief: Relief = field(
+        init=False,
+        default=Factory(lambda self: Relief(self.node, self._viewers_bytes), takes_self=True),
+    )
 
     async def run(self) -> None:
-        """Watch for viewers who leave. Cancellation: stops watching."""
-        await self._leavers.run()
+        """Watch for viewers who leave, and over the memory. Cancellation: stops watching."""
+        async with trio.open_nursery() as watching:
+            watching.start_soon(self._leavers.run)
+            watching.start_soon(self._relief.run)
+
+    def _viewers_bytes(self) -> int:
+        return self.connections * CONNECTION_BYTES + self._holds.held_bytes
 
     async def drain(self) -> None:
         """Let nothing new begin: idle connections end, tunnels are told to go when they are done.
@@ -218,7 +229,8 @@ class Gateway:
             page=_page_of(received),
             public=self.node.public,
         )
-        if seat.on_trial and getattr(route, "name", "") not in SPARED:
+        crowded = seat.on_trial or self._relief.budget.shedding
+        if crowded and getattr(route, "name", "") not in SPARED:
             raise overloaded(RETRY_AFTER_S)
         match route:
             case routing.ToTunnel():

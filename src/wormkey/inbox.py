@@ -99,6 +99,7 @@ class Inbox:
         self._relief_bytes = (
             limits.tunnel_window_bytes * 3 // 4 if version else limits.v0_tunnel_bytes
         )
+        self._squeezed_bytes = self._relief_bytes
 
     @property
     def held_bytes(self) -> int:
@@ -198,6 +199,13 @@ class Inbox:
             text = f"over {limit} bytes wait for a reader"
             raise RemoteProtocolError(text, ErrorCode.ENHANCE_YOUR_CALM)
 
+    def squeeze(self, share_bytes: int) -> None:
+        """Hold no more than this from now on, for the process is short of memory; 0 for as usual.
+
+        Content that arrives meanwhile makes stalled streams go (victim).
+        """
+        self._squeezed_bytes = share_bytes or self._relief_bytes
+
     def measure(self, round_trip_s: float) -> None:
         """Take in a measured round trip: the shortest counts, others have waited behind content."""
         self._round_trip_s = min(self._round_trip_s, round_trip_s)
@@ -227,7 +235,7 @@ class Inbox:
 
     def victim(self, streams: Iterable[Stream]) -> Stream | None:
         """Return the stream to give up when the tunnel is too full: the one stalled longest."""
-        if self._tunnel.held_bytes > self._relief_bytes:
+        if self._tunnel.held_bytes > min(self._relief_bytes, self._squeezed_bytes):
             holders = (stream for stream in streams if stream.receive_window.held_bytes)
         elif self.crowded:
             holders = (stream for stream in streams if stream.head_bytes)

@@ -33,8 +33,12 @@ def rules() -> list[Rule]:
     found = []
     for line in PAGE.read_text(encoding="utf-8").splitlines():
         cells = [cell.strip() for cell in line.strip("|").split(" | ")]
-        if not line.startswith("| ") or len(cells) != 5 or cells[0] == "Where":
+        if not line.startswith("|") or cells[0] == "Where" or set(line) <= set("|-"):
             continue
+        if len(cells) != 5:
+            raise ValueError(f"not a row of five cells: {line}")
+        if len(_REFERENCE.findall(cells[4])) != cells[4].count("`") // 2:
+            raise ValueError(f"not a test's name: {cells[4]}")
         tests = tuple(f"tests/{path}.py::{name}" for path, name in _REFERENCE.findall(cells[4]))
         found.append(Rule(*cells[:4], tests))
     return found

@@ -1,0 +1,94 @@
+"""relief.py: all strangers together hold no more than the budget, and the rest lives on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+from attrs import evolve
+
+from tests.support.messages import Request, compose
+from tests.support.origin import Connection, each_request
+from tests.support.world import World, open_world
+
+if TYPE_CHECKING:
+    from tests.support.viewer import Viewer
+
+MIB = 1024 * 1024
+
+
+async def _endless(connection: Connection, request: Request) -> None:
+    """Sends content for ever to who asks for it; a word to others."""
+    if request.head.start[1] != b"/endless":
+        await connection.answer(b"hello")
+        return
+    await connection.send(compose(b"HTTP/1.1 200 OK", ((b"Transfer-Encoding", b"chunked"),)))
+    while True:
+        await connection.send_chunk(bytes(64 * 1024))
+
+
+async def _stall(world: World, count: int) -> list[Viewer]:
+    """Viewers who ask for much and read nothing but the head."""
+    viewers = []
+    for _ in range(count):
+        viewer = await world.open_viewer(receive_buffer_bytes=4096)
+        await viewer.request(b"/endless")
+        await viewer.read_final_head()
+        viewers.append(viewer)
+    return viewers
+
+
+async def _wait_held(world: World, least_bytes: float) -> None:
+    """Wait until the tunnel holds so much that nobody takes."""
+    (tunnel,) = world.node.tunnels
+    while tunnel.mux.inbox.held_bytes < least_bytes:  # noqa: ASYNC110 - nothing tells
+        await trio.sleep(0.01)
+
+
+async def _wait_status(world: World, status: int) -> None:
+    while (await world.exchange()).status != status:  # noqa: ASYNC110 - looks are the gateway's
+        await trio.sleep(0.05)
+
+
+async def test_beyond_the_budget_new_viewers_wait_and_everything_else_goes_on() -> None:
+    """503 with Retry-After; health, the API and the tunnel are spared; it ends when they leave."""
+    async with open_world(each_request(_endless), limit_s=60, memory_budget_bytes=MIB) as world:
+        stalled = await _stall(world, 4)
+        await _wait_held(world, 0.95 * MIB)
+        await _wait_status(world, 503)
+        refused = await world.exchange()
+        assert (refused.status, refused.error) == (503, b"overloaded")
+        assert refused.head.has(b"Retry-After")
+        assert (await world.exchange(b"/health", authority=world.base)).status == 200
+        assert (await world.call("GET", "/access"))[0] == 200
+        assert len(world.node.tunnels) == 1
+        for viewer in stalled:
+            await viewer.reset()
+        await _wait_status(world, 200)
+        assert len(world.node.tunnels) == 1
+
+
+async def test_without_a_budget_nobody_is_refused() -> None:
+    """0 leaves each tunnel to its own bounds."""
+    async with open_world(each_request(_endless), limit_s=60, memory_budget_bytes=0) as world:
+        await _stall(world, 8)
+        await _wait_held(world, 1.5 * MIB)
+        world.facts.gateway._relief.look()
+        assert (await world.exchange()).status == 200
+
+
+async def test_a_squeezed_tunnel_gives_up_streams_that_nobody_reads() -> None:
+    """Beyond the whole budget: content that arrives ends those stalled longest; others go on."""
+    async with open_world(each_request(_endless), limit_s=60, memory_budget_bytes=0) as world:
+        await _stall(world, 8)
+        await _wait_held(world, 1.5 * MIB)
+        world.node.settings = evolve(world.node.settings, memory_budget_bytes=MIB)
+        world.facts.gateway._relief.look()
+        (tunnel,) = world.node.tunnels
+        world.facts.gateway._relief.budget.shedding = False  # let one in, to see
+        reader = await world.open_viewer()
+        await reader.request(b"/endless")
+        await reader.read_final_head()
+        while tunnel.mux.inbox.held_bytes > MIB:
+            assert await reader.read_chunk()
+        assert tunnel.mux.statistics().streams < 9
