@@ -310,3 +310,18 @@ def test_heads_that_nobody_takes_have_a_bound() -> None:
     for stream in streams:
         inbox.drop(stream)
         assert not inbox.crowded
+
+
+def test_a_squeezed_tunnel_has_a_victim_sooner() -> None:
+    """A share of the process's memory bounds it, until it is told that all is well."""
+    inbox = Inbox(LIMITS, 1)
+    stream = make(inbox)
+    take_in(inbox, stream, 90)
+    assert inbox.victim([stream]) is None
+    inbox.squeeze(50)
+    assert inbox.victim([stream]) is stream
+    inbox.squeeze(5000)
+    assert inbox.victim([stream]) is None
+    inbox.squeeze(50)
+    inbox.squeeze(0)
+    assert inbox.victim([stream]) is None

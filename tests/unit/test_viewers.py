@@ -218,3 +218,13 @@ def test_too_little_randomness_is_a_bug(size: int) -> None:
     """A short id could be guessed."""
     with pytest.raises(ValueError, match="16"):
         mint(KEY, b"x" * size)
+
+
+def test_a_cookie_that_is_given_again_is_one_cookie() -> None:
+    """A connection's cookieless requests get the same: it takes one place among those issued."""
+    viewers = Viewers()
+    viewer = visit(viewers, nameless("A"))
+    for _ in range(MAX_ISSUED + 1):
+        viewer.issue("c1")
+    assert viewer.ids.count("c1") == 1
+    assert len(viewer._issued) == 1
