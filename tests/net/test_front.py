@@ -150,5 +150,5 @@ async def test_a_closed_connection_is_gone_at_once(plane: Plane) -> None:
         assert (await viewer.exchange(b"/health")).status == 200
         await viewer.aclose()
     with trio.fail_after(5):
-        while trio.lowlevel.current_statistics().tasks_living > before[1] + 2:
+        while trio.lowlevel.current_statistics().tasks_living > before[1] + 2:  # noqa: ASYNC110 - nothing tells
             await trio.lowlevel.checkpoint()
