@@ -1,7 +1,7 @@
 # `make demo` and `make test` are all a new user needs; docs/development.md has the rest.
 # Everything made here goes to .venv/ and .work/. Needs python3 >= 3.11, git and make.
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format coverage api browser system promises bench bench-more bench-compare bench-hot lock clean
+.PHONY: help demo test check format coverage api browser system promises bench bench-more bench-compare bench-hot fuzz lock clean
 
 # The first interpreter that is new enough; another one: make PYTHON=/path/to/python3.13 test
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -14,7 +14,7 @@ ARGS ?=
 BIN = .venv/bin
 PIP_INSTALL = PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore \
     $(BIN)/python -m pip install --quiet --quiet $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
-SOURCES = src tests examples scripts bench
+SOURCES = src tests examples scripts bench fuzz
 
 help:
 	@echo "make demo      run the daemon, a sample app and a tunnel to it; prints the public URL"
@@ -27,6 +27,7 @@ help:
 	@echo "make system    the tests that need root, systemd and Caddy: the service on a droplet"
 	@echo "make promises  what docs/promises.md promises, measured; QUICK=1 in a few minutes"
 	@echo "make bench     speed beside nginx and ssh -R; more: bench-more, bench-compare, bench-hot"
+	@echo "make fuzz      fuzz every parser that strangers' octets meet; SECONDS=3600 in all"
 	@echo "make lock      write constraints.txt anew, from the newest releases"
 	@echo "make clean     remove what make made"
 
@@ -87,6 +88,12 @@ bench-hot: .venv/.bench
 	$(BIN)/python bench/guard.py .work/hot-paths.json $(if $(ACCEPT),--accept)
 
 # From a fresh environment, so that nothing which happens to be installed gets in.
+# atheris has wheels for some Pythons only, so it is installed when it is asked for.
+SECONDS ?= 600
+fuzz: .venv/.runtime
+	@$(PIP_INSTALL) --group fuzz
+	$(BIN)/python -m fuzz.run --seconds $(SECONDS)
+
 lock:
 	rm -rf .venv
 	$(MAKE) CONSTRAINTS= .venv/.check .venv/.api .venv/.bench

@@ -1,0 +1,1 @@
+"""Fuzzing the parsers that strangers' octets meet: docs/fuzzing.md."""
