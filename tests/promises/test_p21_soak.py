@@ -167,7 +167,10 @@ async def test_an_hour_of_churn_leaves_nothing_behind(promise: Promise) -> None:
                 await websocket.send_text(event.data)
             return
 
-    async with open_world(app, limit_s=2 * SOAK_S + 120, max_session_creations=100_000) as world:
+    # A store on disk, as users have it: one in memory keeps the names of ended sessions for a day.
+    async with open_world(
+        app, limit_s=2 * SOAK_S + 120, store="sqlite", max_session_creations=100_000
+    ) as world:
         soak = Soak(world, seen)
         assert (await world.exchange(b"/length/?size=1")).status == 200
         tasks, descriptors, settled_bytes = _tasks(), _descriptors(), 0
