@@ -1,9 +1,9 @@
 """flake8-async by itself, and of it no more than a file can need.
 
 The plugin has two halves. One walks Python's own tree and is quick. The other walks libcst's, once
-for each of its visitors, costs four fifths of the time, and finds only a `yield` inside a nursery or
-a cancel scope (ASYNC101) and the `noqa` comments. So the quick half goes over every file, and the
-whole plugin over those that may hold such a `yield` or in which the quick half found something.
+for each of its visitors, costs four fifths of the time, and finds only a `yield` inside a nursery
+or a cancel scope (ASYNC101) and the `noqa` comments. So the quick half goes over every file, and
+the whole plugin over those that may hold such a `yield` or in which the quick half found something.
 Samples with known faults come first, so that a plugin that finds nothing any more fails the check.
 """
 
