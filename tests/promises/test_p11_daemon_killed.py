@@ -10,7 +10,7 @@ import trio
 from tests.support.origin import saying, start_origin
 from tests.support.process import Daemon, running_daemon
 from tests.support.promise import QUICK, Promise, sized
-from tests.support.share import addresses_of, answers, create_session, share
+from tests.support.share import addresses_of, create_session, share, visit
 from tests.support.world import RunningClient, call
 
 if TYPE_CHECKING:
@@ -25,12 +25,17 @@ async def _back_s(daemon: Daemon, clients: list[tuple[RunningClient, dict[str, A
     """Wait until every client is connected and its URL leads to the app; how long that took."""
     began_at = trio.current_time()
 
-    async def back(session: dict[str, Any]) -> None:
-        assert await answers(daemon, session)  # held until its client is there
+    async def back(client: RunningClient, session: dict[str, Any]) -> None:
+        answer = await visit(daemon, session)  # held until its client is there
+        took_s = trio.current_time() - began_at
+        assert (answer.status, answer.data) == (200, b"hello"), (
+            *(took_s, session["slug"], answer.status, answer.data[-300:]),
+            *(client.events[-6:], daemon.process.err[-20:]),
+        )
 
     async with trio.open_nursery() as nursery:
-        for _, session in clients:
-            nursery.start_soon(back, session)
+        for client, session in clients:
+            nursery.start_soon(back, client, session)
     return trio.current_time() - began_at
 
 

@@ -10,6 +10,7 @@ from tests.support.world import Connected, RunningClient, call, start_client
 if TYPE_CHECKING:
     import trio
 
+    from tests.support.messages import Response
     from tests.support.process import Daemon
 
 
@@ -54,9 +55,15 @@ def addresses_of(daemon: Daemon) -> tuple[str, ...]:
     return "--control", f"127.0.0.1:{control}", "--gateway", f"127.0.0.1:{gateway}"
 
 
+async def visit(daemon: Daemon, session: dict[str, Any], target: bytes = b"/") -> Response:
+    """Ask the session's URL once, on a connection of its own."""
+    viewer = await open_viewer(*daemon.gateway, authority_of(daemon, session))
+    answer = await viewer.exchange(target)
+    await viewer.aclose()
+    return answer
+
+
 async def answers(daemon: Daemon, session: dict[str, Any], said: bytes = b"hello") -> bool:
     """Tell whether the session's URL leads to the app, which says ``said``."""
-    viewer = await open_viewer(*daemon.gateway, authority_of(daemon, session))
-    answer = await viewer.exchange(b"/")
-    await viewer.aclose()
+    answer = await visit(daemon, session)
     return answer.status == 200 and answer.data == said
