@@ -6,7 +6,6 @@ import json
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import pytest
 import trio
 
 from tests.support.plane import BODY, EDGE, PUBLIC, Plane, open_plane
@@ -16,17 +15,11 @@ from wormkey.errors import ErrorCode
 from wormkey.store.memory import MemoryStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
+    import pytest
+
     from wormkey.session import Session
-
-
-@pytest.fixture
-async def plane(tmp_path: Path) -> AsyncIterator[Plane]:
-    """Give a control plane in open mode."""
-    async with open_plane(tmp_path) as opened:
-        yield opened
 
 
 async def test_state_calls(plane: Plane) -> None:

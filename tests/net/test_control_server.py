@@ -7,7 +7,6 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import pytest
 import trio
 from hypercorn.trio import serve as hypercorn_serve
 
@@ -21,15 +20,9 @@ from wormkey.store.memory import MemoryStore
 from wormkey.values import UnixAddress
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
-
-@pytest.fixture
-async def plane(tmp_path: Path) -> AsyncIterator[Plane]:
-    """Give a control plane in open mode."""
-    async with open_plane(tmp_path) as opened:
-        yield opened
+    import pytest
 
 
 async def test_failing_store_is_503_without_details(

@@ -12,19 +12,11 @@ from tests.support.plane import BODY, Plane, open_plane
 from wormkey import front
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from tests.support.viewer import Viewer
 
 HOST = b"Host: localhost\r\n"
-
-
-@pytest.fixture
-async def plane(tmp_path: Path) -> AsyncIterator[Plane]:
-    """Give a control plane in open mode."""
-    async with open_plane(tmp_path) as opened:
-        yield opened
 
 
 @pytest.mark.parametrize(

@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
-from tests.support.plane import BODY, Plane, open_plane
+from tests.support.plane import BODY, Plane
 from wormkey import front
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
 
 JSON = ((b"Content-Type", b"application/json"),)
 RIGHT = json.dumps(BODY).encode()
 # What 64 KiB of the worst content may cost; 5 ms is usual, a shared machine has bad moments.
 SOON_S = 2.0
-
-
-@pytest.fixture
-async def plane(tmp_path: Path) -> AsyncIterator[Plane]:
-    """Give a control plane in open mode."""
-    async with open_plane(tmp_path) as opened:
-        yield opened
 
 
 async def refusal(plane: Plane, content: bytes, *fields: tuple[bytes, bytes]) -> tuple[int, str]:

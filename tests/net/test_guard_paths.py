@@ -10,17 +10,9 @@ import pytest
 from tests.support.plane import BODY, Plane, open_plane
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
 UI = b"https://ui.example"
-
-
-@pytest.fixture
-async def plane(tmp_path: Path) -> AsyncIterator[Plane]:
-    """Give a control plane in open mode."""
-    async with open_plane(tmp_path) as opened:
-        yield opened
 
 
 # ── targets ─────────────────────────────────────────────────────────────────────────────────

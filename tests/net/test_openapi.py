@@ -13,15 +13,7 @@ from wormkey import openapi
 from wormkey.control import make_app
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
-
-
-@pytest.fixture
-async def plane(tmp_path: Path) -> AsyncIterator[Plane]:
-    """Give a control plane in open mode."""
-    async with open_plane(tmp_path) as opened:
-        yield opened
 
 
 async def test_every_route_is_described_and_every_description_has_a_route(plane: Plane) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 import trio
 
+from tests.support.crowds import open_stand
 from tests.support.messages import Request, compose
 from tests.support.origin import Connection, each_request
 from tests.support.promise import QUICK, Promise, sized
 from tests.support.world import open_world
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.support.viewer import Viewer
 
 VIEWERS = sized(full=50, quick=10)
@@ -50,6 +54,28 @@ async def test_a_killed_client_cuts_its_viewers_and_holds_the_new_ones(promise: 
         await world.restart_client()
         answer = await waiting.read_response()
         promise.exactly("the status of one that came meanwhile", answer.status, 200)
+
+
+async def test_a_client_process_that_is_killed_cuts_its_viewers(
+    promise: Promise, tmp_path: Path
+) -> None:
+    """The same with real processes, and SIGKILL; the kernel alone says goodbye."""
+    async with open_stand(tmp_path) as stand:
+        viewers = [await stand.open(b"events") for _ in range(VIEWERS)]
+        for viewer in viewers:
+            await viewer.read_final_head()
+            assert await viewer.read_chunk() == b"data: 1\n\n"
+        client, _ = stand.clients[0]
+        killed_at = trio.current_time()
+        assert await client.end(signal.SIGKILL) == -signal.SIGKILL
+        whole = 0
+        with trio.fail_after(30):
+            for viewer in viewers:
+                whole += b"0\r\n\r\n" in await viewer.read_to_end()
+                await viewer.aclose()
+        took_s = trio.current_time() - killed_at
+        promise.at_most("viewers of a process cut", took_s, 2.0, "s")
+        promise.exactly("answers of it that look whole", whole, 0)
 
 
 async def test_without_a_hold_a_viewer_is_told_at_once(promise: Promise) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import select
+import shutil
+import signal
+import subprocess
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 import trio
 
 from tests.support.crowds import STALLED_BUFFER_BYTES, open_stand, p99
@@ -25,6 +30,13 @@ REQUESTS = sized(full=2000, quick=200)
 QUICK_TIMES = ("--head-timeout", "2s", "--content-idle-timeout", "3s", "--write-idle-timeout", "3s")
 CUT_S = 30.0
 ATTACKED = 7  # the first of so many sessions is honest; no tunnel meets its limit of streams
+# How slowhttptest attacks: with heads and content that drip, with ranges, and by reading in drips.
+MODES = {
+    "heads": ("-H", "-i", "1"),
+    "bodies": ("-B", "-i", "10", "-s", "8192"),
+    "ranges": ("-R", "-b", "2000"),
+    "readers": ("-X", "-w", "10", "-y", "20", "-n", "1", "-z", "8", "-k", "3"),
+}
 P99_MS = 1000.0 if QUICK else 50.0  # quick runs beside others
 
 
@@ -99,3 +111,42 @@ async def test_slow_attackers_disturb_nobody(promise: Promise, tmp_path: Path) -
                 assert len(kept[kind]) == count
                 promise.at_most(f"{count} slow {kind}, the last cut", max(kept[kind]), CUT_S, "s")
             promise.at_most(f"{READERS} slow readers, the last cut", readers_s, CUT_S, "s")
+
+
+@pytest.mark.skipif(not shutil.which("slowhttptest"), reason="slowhttptest is not installed")
+@pytest.mark.parametrize("mode", MODES)
+async def test_slowhttptest_finds_nothing(promise: Promise, tmp_path: Path, mode: str) -> None:
+    """The tool that names these attacks: the app stays to be reached, and nobody slow stays."""
+    count = HEADS if mode == "heads" else READERS
+    options = QUICK_TIMES if QUICK else ()
+    async with open_stand(tmp_path, *options) as stand, trio.open_nursery() as nursery:
+        await stand.times_s(10)
+        pid = stand.daemon.process.pid
+        before = _open_files(pid)
+        path = "big" if mode in {"ranges", "readers"} else "small"
+        url = f"http://localhost:{stand.daemon.gateway[1]}{stand.clients[0][1].decode()}{path}"
+        command = ("slowhttptest", *MODES[mode], "-c", str(count), "-r", "200", "-u", url)
+        began = trio.current_time()
+        tool = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE)
+        said = bytearray()
+
+        async def listen() -> None:
+            assert tool.stdout is not None
+            async for part in tool.stdout:  # the app's state each second, to its own probe
+                said.extend(part)
+
+        nursery.start_soon(listen)
+        most = before
+        with trio.fail_after(120):
+            while tool.poll() is None and (most < before + count // 2 or _open_files(pid) > before):
+                most = max(most, _open_files(pid))
+                await trio.sleep(0.1)  # what it does not read hides the end from it: it cannot tell
+        took_s = trio.current_time() - began
+        if tool.poll() is None:
+            tool.send_signal(signal.SIGINT)  # it says the last state
+        await tool.wait()
+    states = re.findall(rb"service available:\S*\s+\S*?(YES|NO)\b", said)
+    promise.at_least(f"{mode} of slowhttptest, open at once", most - before, count // 20)
+    promise.at_most("the last of them cut", took_s, CUT_S + count / 200, "s")
+    promise.at_least("times that it found the app there", states.count(b"YES"), 1)
+    promise.exactly("times that it found it away", states.count(b"NO"), 0)
