@@ -147,7 +147,7 @@ class Client:
 
         Cancellation: the tunnels are cut; the session lives on at the server.
         """
-        await alongside(self._run, self._watch_sleep)
+        await alongside(self._run, self._watch)
 
     async def _run(self) -> None:
         error: Exception | None = None
@@ -191,10 +191,14 @@ class Client:
                 self._links.remove(link)
             link.over.set()
 
-    async def _watch_sleep(self) -> None:
-        """Dial anew at once after a sleep: the gateway has given these tunnels up, or will."""
+    async def _watch(self) -> None:
+        """Each second: let old idle connections to the app go; after a sleep, dial anew at once.
+
+        The gateway has given the tunnels of before the sleep up, or will.
+        """
         while True:
             await trio.sleep(WAKE_CHECK_S)
+            await self._origin.pool.drop_overdue()
             if self.wake.slept_s() and not self._draining:
                 self._woke = True
                 for link in list(self._links):

@@ -49,7 +49,16 @@ class KeepAlive:
                 self._ask(now)
                 pinged_at = now
             else:
-                await trio.sleep_until(min(ping_at, self.heard_at + self.limit_s))
+                await self._sleep_until(min(ping_at, self.heard_at + self.limit_s))
+
+    async def _sleep_until(self, wake_at: float) -> None:
+        """Sleep; how late the end comes is this process's own absence, not the peer's silence.
+
+        A stopped process or a machine that stood still finds what came meanwhile still unread.
+        """
+        await trio.sleep_until(wake_at)
+        now = trio.current_time()
+        self.heard_at = min(now, self.heard_at + (now - wake_at))
 
     def _ask(self, now: float) -> None:
         self._pings += 1

@@ -72,6 +72,13 @@ class OriginPool:
             return
         connection.start_next_cycle()
         self._idle.append((trio.current_time(), connection))
+        await self.drop_overdue()
+
+    async def drop_overdue(self) -> None:
+        """Close what is too old or too many; an app that ends waits for nobody's idle connection.
+
+        Cancellation: not cancellable; forced closes do not wait.
+        """
         await _close(list(self._overdue()))
 
     def _overdue(self) -> Iterator[OriginConnection]:

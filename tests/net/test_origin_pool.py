@@ -114,8 +114,8 @@ async def test_idle_connections_are_bounded_in_number_and_in_age() -> None:
         await world.origin.wait_closed(2)
         assert len(pool) == 2
         pool.max_idle_s = 0.0
+        await world.origin.wait_closed(4)  # nobody has to ask for anything
         assert (await world.exchange()).data == b"served"
-        await world.origin.wait_closed(4)
         assert len(world.origin.connections) == 5
 
 

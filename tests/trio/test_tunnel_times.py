@@ -17,7 +17,7 @@ from tests.support.tunnels import (
 )
 from wormkey.errors import ErrorCode, TunnelError
 from wormkey.frames import GoAway, Ping, Pong, StreamId, Window
-from wormkey.keepalive import REMEASURE_S
+from wormkey.keepalive import REMEASURE_S, KeepAlive
 from wormkey.tunnel import RECHECK_S
 
 Clock = trio.testing.MockClock
@@ -77,6 +77,24 @@ async def test_a_silent_peer_is_given_up_in_time(autojump_clock: Clock) -> None:
         assert hand.side.ended_at - heard_at == pytest.approx(TIMINGS.silence_timeout_s)
         assert error.retryable
         assert "silent" in str(error)
+
+
+async def test_absence_is_no_silence_of_the_peer(mock_clock: Clock) -> None:
+    """Who was stopped himself asks once more before he gives his peer up."""
+    pings: list[bytes] = []
+    alive = KeepAlive(pings.append, interval_s=10, limit_s=20, asks=True, numbered=True)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(alive.wait_silent)
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(pings) == 1  # the first round trip
+        mock_clock.jump(100)  # what should have been a wait of ten seconds
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(pings) == 2
+        mock_clock.jump(9)
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(nursery.child_tasks) == 1
+        mock_clock.jump(1)  # ten before the absence, and ten since
+    assert len(pings) == 2
 
 
 async def test_a_silent_v0_client_is_given_longer(autojump_clock: Clock) -> None:
