@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
+import sys
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,7 +29,6 @@ from tests.support.world import call
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from tests.support.messages import Request, Response
     from tests.support.origin import Handler
@@ -52,6 +54,9 @@ async def _get(daemon: Daemon, slug: str, target: bytes = b"/") -> Response:
         await viewer.aclose()
 
 
+LISTEN = "0A"  # a state in /proc/net/tcp
+
+
 def _free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
@@ -75,6 +80,31 @@ async def test_expose_prints_the_public_url_alone_and_ctrl_c_closes_the_session(
             assert client.out == [url]
         gone = await _get(daemon, slug)
         assert (gone.status, gone.error) == (410, b"session_closed")
+
+
+def _sockets(pid: int) -> list[list[str]]:
+    """Return the internet sockets of a process, as the lines of /proc/net/tcp and its like."""
+    mine = {os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()}
+    lines: list[list[str]] = []
+    for kind in ("tcp", "tcp6", "udp", "udp6"):
+        text = Path(f"/proc/{pid}/net/{kind}").read_text()
+        lines += [line.split() for line in text.splitlines()[1:]]
+    return [line for line in lines if f"socket:[{line[9]}]" in mine]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+async def test_the_client_listens_on_nothing(tmp_path: Path) -> None:
+    """No web page finds a door on the developer's machine: nothing there could be rebound to."""
+    async with (
+        _programs(tmp_path) as (daemon, origin),
+        running_client(daemon, tmp_path, str(origin.port)) as (client, made),
+    ):
+        assert (await _get(daemon, made["slug"])).data == b"hello"
+        sockets = _sockets(client.pid)
+        assert sockets  # its tunnel at least
+        assert [line for line in sockets if line[3] == LISTEN] == []
+        assert [line for line in sockets if line[2].endswith(":0000")] == []  # each has a peer
+        assert any(line[3] == LISTEN for line in _sockets(daemon.process.pid))
 
 
 @pytest.mark.parametrize("form", ["http", "bare", "url"])

@@ -118,6 +118,7 @@ def worst() -> dict[str, bytes]:
         "names that collide in simple hashes": b'{"port":5173,"x":{%b},"name":1}' % keys,
         "numbers as long as they may be": b'{"port":"","x":[%b]}' % digits,
         "many small lists": b'{"port":"","x":[%b]}' % b",".join([b"[]"] * 20_000),
+        "lists in lists in lists": b'{"port":"","x":%b%b}' % (b"[" * 30_000, b"]" * 30_000),
         "nothing but escapes": b'{"port":"","x":"%b"}' % (b"\\u0041" * 10_000),
         "floats with long fractions": b'{"port":"","x":[0.%b]}' % (b"7" * 60_000),
         "spaces": b" " * 60_000 + b'{"port":""}',

@@ -1,4 +1,4 @@
-"""docs/conformance.md as data: the rules, and the tests that it names for each."""
+"""Pages of docs/ that name tests, as data: conformance.md's rules, other tables' rows."""
 
 from __future__ import annotations
 
@@ -37,11 +37,36 @@ def rules() -> list[Rule]:
             continue
         if len(cells) != 5:
             raise ValueError(f"not a row of five cells: {line}")
-        if len(_REFERENCE.findall(cells[4])) != cells[4].count("`") // 2:
-            raise ValueError(f"not a test's name: {cells[4]}")
-        tests = tuple(f"tests/{path}.py::{name}" for path, name in _REFERENCE.findall(cells[4]))
-        found.append(Rule(*cells[:4], tests))
+        found.append(Rule(*cells[:4], _tests(cells[4])))
     return found
+
+
+def _tests(cell: str) -> tuple[str, ...]:
+    found = _REFERENCE.findall(cell)
+    if len(found) != cell.count("`") // 2:
+        raise ValueError(f"not a test's name: {cell}")
+    return tuple(f"tests/{path}.py::{name}" for path, name in found)
+
+
+def shown(page: str) -> dict[str, tuple[str, ...]]:
+    """Return the tests that a page's tables "Shown by" name, by each row's first cell."""
+    found: dict[str, tuple[str, ...]] = {}
+    reading = False
+    for line in (ROOT / "docs" / page).read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        if not line.startswith("|"):
+            reading = False
+        elif cells[-1] == "Shown by":
+            reading = True
+        elif reading and not set(line) <= set("|-"):
+            found[cells[0]] = _tests(cells[-1])
+    return found
+
+
+def exists(node: str) -> bool:
+    """Tell whether there is a test of this node id."""
+    path, _, name = node.partition("::")
+    return (ROOT / path).exists() and name in names_in(path)
 
 
 @cache
