@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 MAX_WAITING: Final = 1024  # who is accepted at the end, beyond all limits: the kernel holds as many
+MAX_BURST: Final = 64  # accepted in one turn of the loop: a crowd in the queue costs few turns
 _ACCEPT_PAUSE_S: Final = 0.1  # trio.serve_listeners waits as long when descriptors run out
 # Linux hands over errors that wait on the new connection (accept(2)); these are the listener's own.
 _LISTENER_ERRORS: Final = frozenset(
@@ -57,20 +58,31 @@ async def serve_connections(
             release()
             await trio.aclose_forcefully(stream)
 
-    async def accept_all(listener: trio.SocketListener) -> None:
-        while (stream := await _accept(listener)) is not None:
-            try:
-                await acquire(slots, make_room)
-            except trio.Cancelled:  # it was accepted already, so it is served, beyond the limit
-                nursery.start_soon(serve, stream, lambda: None, name="connection")
-                raise
-            try:
-                set_tcp_options(stream, user_timeout_s=user_timeout_s())
-            except OSError:  # reset while it waited to be accepted
-                slots.release()
-                stream.socket.close()
-                continue
+    def start(stream: trio.SocketStream) -> None:
+        try:
+            set_tcp_options(stream, user_timeout_s=user_timeout_s())
+        except OSError:  # reset while it waited to be accepted
+            slots.release()
+            stream.socket.close()
+        else:
             nursery.start_soon(serve, stream, name="connection")
+
+    async def accept_all(listener: trio.SocketListener) -> None:
+        if listener.socket.fileno() < 0:
+            return
+        with _twin(listener) as twin:
+            while (stream := await _accept(listener)) is not None:
+                try:
+                    await acquire(slots, make_room)
+                except trio.Cancelled:  # it was accepted already, so it is served, beyond the limit
+                    nursery.start_soon(serve, stream, lambda: None, name="connection")
+                    raise
+                start(stream)
+                for _ in range(min(MAX_BURST, slots.value)):
+                    if (more := _accept_now(twin)) is None:
+                        break
+                    slots.acquire_nowait()
+                    start(more)
 
     async with trio.open_nursery() as accepting:
         for listener in listeners:
@@ -89,17 +101,27 @@ def accept_waiting(
     """
     count = 0
     for listener in listeners:
-        with socket.socket(fileno=os.dup(listener.socket.fileno())) as twin:
-            twin.setblocking(False)
-            while count < MAX_WAITING:
-                try:
-                    connection, _ = twin.accept()
-                except OSError:  # nobody is left, or no descriptor
-                    break
-                stream = trio.SocketStream(trio.socket.from_stdlib_socket(connection))
+        with _twin(listener) as twin:
+            while count < MAX_WAITING and (stream := _accept_now(twin)) is not None:
                 nursery.start_soon(_serve, handler, stream, name="connection")
                 count += 1
     return count
+
+
+def _twin(listener: trio.SocketListener) -> socket.socket:
+    """Return another handle of the same listening socket: trio's accepts one in each turn."""
+    twin = socket.socket(fileno=os.dup(listener.socket.fileno()))
+    twin.setblocking(False)
+    return twin
+
+
+def _accept_now(twin: socket.socket) -> trio.SocketStream | None:
+    """Return a connection that waits, None where there is none, or no descriptor for it."""
+    try:
+        connection, _ = twin.accept()
+    except OSError:
+        return None
+    return trio.SocketStream(trio.socket.from_stdlib_socket(connection))
 
 
 async def _serve(

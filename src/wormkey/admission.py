@@ -56,9 +56,10 @@ async def admit_tunnel(
     session = _authenticate(node, request, address)
     handshake = _Handshake(node, session.session_id)
     handshake.begin()
-    stream, early = viewer.detach()
     version = 1 if _offers_v1(request) else 0
     try:
+        await node.turnstile.wait_turn()
+        stream, early = viewer.detach()
         await accept(
             ReplayStream(request.raw_head + early, stream),
             version=version,

@@ -23,7 +23,7 @@ from wormkey.metrics import Metrics
 from wormkey.registry import Registry
 from wormkey.routes.local import LocalRoutes
 from wormkey.routing import PublicUrl
-from wormkey.scopes import Drain
+from wormkey.scopes import Drain, Turnstile
 from wormkey.signing import KEY_BYTES, SigningKey
 from wormkey.throttle import Throttles
 from wormkey.tunnel import Tunnel
@@ -45,6 +45,7 @@ class Node:
     version: str
     metrics: Metrics = Factory(Metrics)
     handshakes: Counter[str] = Factory(Counter)  # under way, by session
+    turnstile: Turnstile = Factory(Turnstile)  # into the costly part of a handshake
     tunnels: set[Tunnel] = Factory(set)  # open ones, those that are going away too
     changes: Changes = Factory(lambda self: Changes(self.registry), takes_self=True)
     key: SigningKey = Factory(lambda: SigningKey(secrets.token_bytes(KEY_BYTES)))

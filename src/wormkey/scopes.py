@@ -48,6 +48,25 @@ class Drain:
 
 
 @define(eq=False)
+class Turnstile:
+    """Lets one task through in each turn of the event loop, in the order of their coming.
+
+    What costs a millisecond costs a second when a thousand tasks do it in the same turn, and
+    everybody else waits for that turn to end.
+    """
+
+    _lock: trio.Lock = field(factory=trio.Lock)
+
+    async def wait_turn(self) -> None:
+        """Wait for a turn.
+
+        Cancellation: waits only; the place is given up.
+        """
+        async with self._lock:
+            await trio.lowlevel.checkpoint()
+
+
+@define(eq=False)
 class Child(Generic[T]):
     """A piece of work that lives in one nursery and is waited for by a task of another."""
 

@@ -6,6 +6,7 @@ import errno
 import socket
 import struct
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -213,3 +214,38 @@ async def test_who_waits_in_the_queue_is_served_before_the_close() -> None:
             for stream in waiting:
                 async with stream:
                     assert await ask(stream) == b"PING"
+
+
+async def test_a_crowd_in_the_queue_costs_few_turns() -> None:
+    """Who came behind fifty is served in the same turn, not fifty later; the limit holds."""
+    turn = 0
+    served: list[int] = []
+
+    async def count() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await trio.lowlevel.checkpoint()
+
+    async def handler(stream: trio.SocketStream) -> None:
+        served.append(turn)
+        await trio.sleep_forever()
+
+    with trio.fail_after(TIMEOUT_S):
+        listeners = await open_listeners(parse_address("127.0.0.1:0"))
+        crowd = [socket.create_connection(("127.0.0.1", bound_port(listeners))) for _ in range(50)]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(count)
+            nursery.start_soon(partial(serve_connections, listeners, handler, nursery, limit=40))
+            while len(served) < 40:
+                await trio.lowlevel.checkpoint()
+            for _ in range(20):
+                await trio.lowlevel.checkpoint()
+            at_once = served.copy()
+            nursery.cancel_scope.cancel()
+        for connection in crowd:
+            connection.close()
+        for listener in listeners:
+            await listener.aclose()
+    assert len(at_once) == 40
+    assert at_once[-1] - at_once[0] <= 2

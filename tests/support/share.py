@@ -58,9 +58,10 @@ def addresses_of(daemon: Daemon) -> tuple[str, ...]:
 async def visit(daemon: Daemon, session: dict[str, Any], target: bytes = b"/") -> Response:
     """Ask the session's URL once, on a connection of its own."""
     viewer = await open_viewer(*daemon.gateway, authority_of(daemon, session))
-    answer = await viewer.exchange(target)
-    await viewer.aclose()
-    return answer
+    try:
+        return await viewer.exchange(target)
+    finally:
+        await viewer.aclose()
 
 
 async def answers(daemon: Daemon, session: dict[str, Any], said: bytes = b"hello") -> bool:

@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from wormkey.scopes import Child, Drain, alongside, together
+from wormkey.scopes import Child, Drain, Turnstile, alongside, together
 
 CLEANUP_TIMEOUT_S = 5.0
 
@@ -212,3 +212,34 @@ async def test_a_drain_is_seen_by_everybody_and_begins_once() -> None:
         drain.start()
     assert drain.draining
     await drain.wait()
+
+
+async def test_a_turnstile_lets_one_through_in_each_turn() -> None:
+    """In the order of their coming; who is cancelled in the row holds nobody up."""
+    turnstile = Turnstile()
+    turn = 0
+    passed: list[tuple[int, int]] = []
+    leaving = trio.CancelScope()
+
+    async def count() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await trio.lowlevel.checkpoint()
+
+    async def go(number: int, scope: trio.CancelScope) -> None:
+        with scope:
+            await turnstile.wait_turn()
+            passed.append((number, turn))
+
+    async with trio.open_nursery() as counting:
+        counting.start_soon(count)
+        async with trio.open_nursery() as nursery:
+            for number in range(6):
+                nursery.start_soon(go, number, leaving if number == 3 else trio.CancelScope())
+                await trio.lowlevel.checkpoint()  # else trio starts them in any order
+            leaving.cancel()
+        counting.cancel_scope.cancel()
+    assert sorted(number for number, _ in passed) == [0, 1, 2, 4, 5]
+    turns = [at for _, at in passed]
+    assert len(set(turns)) == len(turns)
