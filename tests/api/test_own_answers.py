@@ -8,16 +8,21 @@ from __future__ import annotations
 
 from base64 import b64encode
 from datetime import UTC, datetime
+from email.utils import format_datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+import pytest
 from httplint import HttpResponseLinter
 from httplint.note import levels
 
-from tests.support.messages import Head, Request, Response
+from tests.support.messages import Content, Fields, Head, Request, Response
 from tests.support.origin import Connection, each_request
 from tests.support.viewer import open_viewer
 from tests.support.websocket import handshake_fields
 from tests.support.world import World, open_world
+from wormkey.codes import ERRORS
+from wormkey.pages import render
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -82,6 +87,14 @@ CONTROL: Final[Cases] = (
     (b"DELETE", b"/sessions/nothing", (), None, 401),
 )
 
+# What an answer of this status must have beside what a page has (RFC 9110 §15).
+DUE: Final[dict[int, Fields]] = {
+    401: ((b"WWW-Authenticate", b'Basic realm="wormkey", charset="UTF-8"'),),
+    405: ((b"Allow", b"GET, HEAD"),),
+    426: ((b"Upgrade", b"websocket"), (b"Connection", b"upgrade")),
+    429: ((b"Retry-After", b"5"),),
+    503: ((b"Retry-After", b"5"),),
+}
 MEANT: Final = "STATUS_"  # notes that say no more than what the status is for
 
 
@@ -127,6 +140,35 @@ def test_it_finds_what_is_wrong() -> None:
     fields = ((b"Content-Type", b"text/html"), (b"Date", b"yesterday"), (b"Content-Length", b"9"))
     head = Head((b"HTTP/1.1", b"200", b"OK"), fields, b"")
     assert findings(Response(head), b"GET", "http://a/")
+
+
+@pytest.mark.parametrize("accept", [b"text/html", b"application/json"])
+@pytest.mark.parametrize("code", ERRORS)
+def test_every_error_has_no_fault(code: str, accept: bytes) -> None:
+    """All that docs/errors.md lists, as a page and as JSON, also what is hard to provoke."""
+    status = ERRORS[code].status
+    fields, data = render(
+        code=code, request_id="0123456789abcdef", accept=accept, fields=DUE.get(status, ())
+    )
+    date = (b"Date", format_datetime(datetime.now(UTC), usegmt=True).encode())
+    start = (b"HTTP/1.1", b"%d" % status, HTTPStatus(status).phrase.encode())
+    answer = Response(Head(start, (date, *fields), b""), content=Content([data]))
+    assert findings(answer, b"GET", "http://localhost/") == set()
+
+
+async def test_who_is_slow_or_guesses_is_told_without_a_fault() -> None:
+    """408 for half a head, 429 for names that nobody has."""
+    async with open_world(client=False, head_timeout_s=0.1, max_misses=1) as world:
+        viewer = await world.open_viewer(world.base)
+        await viewer.send(b"GET / HTTP/1.1\r\nX-")
+        answer = await viewer.read_response()
+        assert answer.status == 408
+        assert findings(answer, b"GET", "http://localhost/") == set()
+        address = f"http://localhost:{world.gateway[1]}/"
+        for status in (404, 429):
+            answer = await world.exchange(b"/s/nobody/", authority=world.base)
+            assert answer.status == status
+            assert findings(answer, b"GET", address) == set()
 
 
 async def test_the_gateway_s_own_answers_have_no_fault() -> None:

@@ -65,6 +65,18 @@ async def test_a_websocket_is_closed_with_1012_when_its_tunnel_dies() -> None:
         assert await again.receive_message() == "again"
 
 
+async def test_a_websocket_that_the_drain_cuts_is_closed_with_1012() -> None:
+    """The server restarts: the page's library comes back, and finds the next one."""
+    async with open_world(echo_websocket, drain_timeout_s=0.5) as world:
+        websocket, _ = await open_websocket(await world.open_viewer())
+        await websocket.send_text("hello")
+        assert await websocket.receive_message() == "hello"
+        world.node.drain.start()
+        event = await websocket.receive()
+        assert isinstance(event, CloseConnection)
+        assert event.code == 1012
+
+
 async def test_a_websocket_is_closed_with_1001_when_its_session_ends() -> None:
     """There is nothing to come back to."""
     async with open_world(echo_websocket) as world:
