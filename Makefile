@@ -1,7 +1,7 @@
 # `make demo` and `make test` are all a new user needs; docs/development.md has the rest.
 # Everything made here goes to .venv/ and .work/. Needs python3 >= 3.11, git and make.
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format coverage api browser system promises bench bench-more bench-compare bench-hot fuzz lock clean
+.PHONY: help demo test check format coverage api browser system promises bench bench-more bench-compare bench-hot bench-profile fuzz lock clean
 
 # The first interpreter that is new enough; another one: make PYTHON=/path/to/python3.13 test
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -26,7 +26,7 @@ help:
 	@echo "make browser   the tests that need Chromium and Node"
 	@echo "make system    the tests that need root, systemd and Caddy: the service on a droplet"
 	@echo "make promises  what docs/promises.md promises, measured; QUICK=1 in a few minutes"
-	@echo "make bench     speed beside nginx and ssh -R; more: bench-more, bench-compare, bench-hot"
+	@echo "make bench     speed beside nginx and ssh -R; more: bench-more, bench-profile, bench-hot"
 	@echo "make fuzz      fuzz every parser that strangers' octets meet; SECONDS=3600 in all"
 	@echo "make lock      write constraints.txt anew, from the newest releases"
 	@echo "make clean     remove what make made"
@@ -72,6 +72,10 @@ bench: .venv/.runtime
 
 bench-more: .venv/.runtime
 	$(BIN)/python -m bench.more $(ARGS)
+
+# Where daemon and client spend their time under each load; the tables of docs/performance.md.
+bench-profile: .venv/.runtime
+	$(BIN)/python -m bench.profile
 
 # make bench-compare BASE=<commit>: that commit's programs beside these, with the same dependencies.
 bench-compare: .venv/.runtime

@@ -18,6 +18,7 @@ _CLOSE_OPCODE: Final = 8
 _FINAL: Final = 0x80
 _MASKED: Final = 0x80
 _LENGTH: Final = 0x7F
+_EXTENDED: Final = 126  # the length stands in two more octets; above, in eight, or it is masked
 _HEAD_BYTES: Final = {126: 4, 127: 10}  # two for all shorter frames
 
 
@@ -38,18 +39,28 @@ class Boundary:
         """Follow ``data``, the next bytes in order, cut anywhere."""
         at, end = 0, len(data)
         while at < end and not self._over:
-            if self._payload_left:
-                step = min(self._payload_left, end - at)
-                self._payload_left -= step
-                at += step
+            if self._payload_left or self._head:
+                at = self._go_on(data, at, end)
                 continue
-            wanted = 2
-            if len(self._head) >= wanted:
-                wanted = _HEAD_BYTES.get(self._head[1] & _LENGTH, wanted)
-            taken = data[at : at + wanted - len(self._head)]
-            self._head += taken
-            at += len(taken)
-            self._take_head()
+            at = _skip(data, at, end)
+            if at > end:
+                self._payload_left = at - end
+            elif at < end:
+                at = self._go_on(data, at, end)
+
+    def _go_on(self, data: bytes | bytearray | memoryview, at: int, end: int) -> int:
+        """Follow the payload or the head at ``at``; return where the next of them begins."""
+        if self._payload_left:
+            step = min(self._payload_left, end - at)
+            self._payload_left -= step
+            return at + step
+        wanted = 2
+        if len(self._head) >= wanted:
+            wanted = _HEAD_BYTES.get(self._head[1] & _LENGTH, wanted)
+        taken = data[at : at + wanted - len(self._head)]
+        self._head += taken
+        self._take_head()
+        return at + len(taken)
 
     def _take_head(self) -> None:
         head = self._head
@@ -65,6 +76,19 @@ class Boundary:
         self._over = head[0] & 0x0F == _CLOSE_OPCODE or bool(head[1] & _MASKED)
         self._payload_left = length
         head.clear()
+
+
+def _skip(data: bytes | bytearray | memoryview, at: int, end: int) -> int:
+    """Return where frames of common lengths end whose heads are here: there are many in a read."""
+    while at + 1 < end and data[at] & 0x0F != _CLOSE_OPCODE:
+        length = data[at + 1]
+        if length < _EXTENDED:
+            at += 2 + length
+        elif length == _EXTENDED and at + 4 <= end:
+            at += 4 + (data[at + 2] << 8 | data[at + 3])
+        else:
+            break
+    return at
 
 
 def close_frame(code: int, reason: str) -> bytes:

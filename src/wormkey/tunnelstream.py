@@ -76,7 +76,8 @@ class TunnelStream:
             return
         if not isinstance(frame, Reset):
             self._append(frame)
-            self._receiver.unpark()
+            if self._receiver:  # nobody waits where several frames came in one message
+                self._receiver.unpark()
         elif frame.code is ErrorCode.NO_ERROR and self._complete():
             self._stopped = True
             self._sender.unpark()
@@ -112,7 +113,8 @@ class TunnelStream:
 
     def drained(self) -> None:
         """Queued content went out: let the sender go on."""
-        self._sender.unpark()
+        if self._sender:
+            self._sender.unpark()
 
     @property
     def version(self) -> int:
