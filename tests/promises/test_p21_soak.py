@@ -6,6 +6,7 @@ import gc
 import hashlib
 import random
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ SOAK_S = sized(full=3600, quick=20)
 KILL_EVERY_S = sized(full=60, quick=4)
 SETTLED_S = sized(full=300, quick=10)  # memory is compared with what it is then
 RATE = 100  # requests a second
+MAX_ENDED = sized(full=1000, quick=50)
 GROWN = 1.2 if QUICK else 1.1  # twenty seconds are too few to be flat
 MIB = 1 << 20
 
@@ -76,9 +78,14 @@ class Soak:
             await kind(b"/%d?size=%d" % (self.number, size))
         except (CutError, trio.BrokenResourceError):
             self.outcomes["cut"] += 1
-        self.world.origin.connections[:] = [
-            connection for connection in self.world.origin.connections if not connection.closed_at
-        ]
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop what the test's own app and viewers note of each request."""
+        connections = self.world.origin.connections
+        for connection in connections:
+            connection.requests.clear()
+        connections[:] = [each for each in connections if not each.closed_at]
         self.world.viewers.clear()
 
     async def _check(self, target: bytes, method: bytes, content: bytes | None) -> None:
@@ -138,39 +145,46 @@ class Soak:
         self.outcomes["sessions"] += 1
 
 
+async def _answer(connection: Connection, request: Request, seen: Counter[bytes]) -> None:
+    if request.target.startswith(b"/length"):
+        await connection.answer(_content(request.target))
+    elif request.target.startswith(b"/echo"):
+        seen[request.target] += 1
+        await connection.answer(request.content.data)
+    else:
+        chunked = ((b"Transfer-Encoding", b"chunked"),)
+        await connection.send(compose(b"HTTP/1.1 200 OK", chunked))
+        content = _content(request.target)
+        for at in range(0, len(content), 10_000):
+            await connection.send_chunk(content[at : at + 10_000])
+        await connection.send(LAST_CHUNK)
+
+
+async def _app(connection: Connection, seen: Counter[bytes]) -> None:
+    while (request := await connection.read_request()) is not None:
+        if not request.target.startswith(b"/websocket"):
+            await _answer(connection, request, seen)
+            continue
+        websocket = await accept_websocket(connection, request)
+        event = await websocket.receive()
+        if isinstance(event, TextMessage):  # None where the tunnel went first
+            await websocket.send_text(event.data)
+        return
+
+
 async def test_an_hour_of_churn_leaves_nothing_behind(promise: Promise) -> None:
     """Every answer is compared; memory, tasks and descriptors come back to where they were."""
     seen: Counter[bytes] = Counter()
 
-    async def answer(connection: Connection, request: Request) -> None:
-        if request.target.startswith(b"/length"):
-            await connection.answer(_content(request.target))
-        elif request.target.startswith(b"/echo"):
-            seen[request.target] += 1
-            await connection.answer(request.content.data)
-        else:
-            chunked = ((b"Transfer-Encoding", b"chunked"),)
-            await connection.send(compose(b"HTTP/1.1 200 OK", chunked))
-            content = _content(request.target)
-            for at in range(0, len(content), 10_000):
-                await connection.send_chunk(content[at : at + 10_000])
-            await connection.send(LAST_CHUNK)
-
-    async def app(connection: Connection) -> None:
-        while (request := await connection.read_request()) is not None:
-            if not request.target.startswith(b"/websocket"):
-                await answer(connection, request)
-                continue
-            websocket = await accept_websocket(connection, request)
-            event = await websocket.receive()
-            if isinstance(event, TextMessage):  # None where the tunnel went first
-                await websocket.send_text(event.data)
-            return
-
     # A store on disk, as users have it: one in memory keeps the names of ended sessions for a day.
     async with open_world(
-        app, limit_s=2 * SOAK_S + 120, store="sqlite", max_session_creations=100_000
+        partial(_app, seen=seen),
+        limit_s=2 * SOAK_S + 120,
+        store="sqlite",
+        max_session_creations=100_000,
     ) as world:
+        # What is kept of ended sessions has a bound: reached before memory is first looked at.
+        world.node.routes.max_ended = MAX_ENDED
         soak = Soak(world, seen)
         assert (await world.exchange(b"/length/?size=1")).status == 200
         tasks, descriptors, settled_bytes = _tasks(), _descriptors(), 0
