@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import socket
 from typing import TYPE_CHECKING, Final
 
@@ -68,21 +67,18 @@ async def serve_connections(
             nursery.start_soon(serve, stream, name="connection")
 
     async def accept_all(listener: trio.SocketListener) -> None:
-        if listener.socket.fileno() < 0:
-            return
-        with _twin(listener) as twin:
-            while (stream := await _accept(listener)) is not None:
-                try:
-                    await acquire(slots, make_room)
-                except trio.Cancelled:  # it was accepted already, so it is served, beyond the limit
-                    nursery.start_soon(serve, stream, lambda: None, name="connection")
-                    raise
-                start(stream)
-                for _ in range(min(MAX_BURST, slots.value)):
-                    if (more := _accept_now(twin)) is None:
-                        break
-                    slots.acquire_nowait()
-                    start(more)
+        while (stream := await _accept(listener)) is not None:
+            try:
+                await acquire(slots, make_room)
+            except trio.Cancelled:  # it was accepted already, so it is served, beyond the limit
+                nursery.start_soon(serve, stream, lambda: None, name="connection")
+                raise
+            start(stream)
+            for _ in range(min(MAX_BURST, slots.value)):
+                if (more := _accept_now(listener)) is None:
+                    break
+                slots.acquire_nowait()
+                start(more)
 
     async with trio.open_nursery() as accepting:
         for listener in listeners:
@@ -101,26 +97,27 @@ def accept_waiting(
     """
     count = 0
     for listener in listeners:
-        with _twin(listener) as twin:
-            while count < MAX_WAITING and (stream := _accept_now(twin)) is not None:
-                nursery.start_soon(_serve, handler, stream, name="connection")
-                count += 1
+        while count < MAX_WAITING and (stream := _accept_now(listener)) is not None:
+            nursery.start_soon(_serve, handler, stream, name="connection")
+            count += 1
     return count
 
 
-def _twin(listener: trio.SocketListener) -> socket.socket:
-    """Return another handle of the same listening socket: trio's accepts one in each turn."""
-    twin = socket.socket(fileno=os.dup(listener.socket.fileno()))
-    twin.setblocking(False)
-    return twin
+def _accept_now(listener: trio.SocketListener) -> trio.SocketStream | None:
+    """Return a connection that waits, None where there is none, or no descriptor for it.
 
-
-def _accept_now(twin: socket.socket) -> trio.SocketStream | None:
-    """Return a connection that waits, None where there is none, or no descriptor for it."""
+    trio's own accept() takes a turn of the loop for each; so this one asks the socket itself.
+    """
+    own = listener.socket
+    if own.fileno() < 0:
+        return None
+    twin = socket.socket(own.family, own.type, own.proto, fileno=own.fileno())
     try:
-        connection, _ = twin.accept()
+        connection, _ = twin.accept()  # does not block: trio has made the descriptor so
     except OSError:
         return None
+    finally:
+        twin.detach()  # the descriptor is the listener's
     return trio.SocketStream(trio.socket.from_stdlib_socket(connection))
 
 
