@@ -22,7 +22,7 @@ from attrs import field, frozen
 import wormkey
 from wormkey import service
 from wormkey.command import texts_of, with_options
-from wormkey.config import OPTIONS
+from wormkey.config import OPTIONS, Settings
 from wormkey.errors import ConfigError
 from wormkey.firsttoken import FIRST_TOKEN
 from wormkey.service import FIXED, UNIT
@@ -48,6 +48,10 @@ class Place:
     def unit(self) -> Path:
         """The unit file, where the administrator's belong."""
         return self.at(f"/etc/systemd/system/{UNIT}")
+
+    def socket(self, role: str) -> Path:
+        """The unit of a listener's socket, beside it."""
+        return self.unit.with_name(service.SOCKETS[role])
 
     @property
     def config(self) -> Path:
@@ -162,26 +166,26 @@ class Plan:
             step.do()
 
 
-def plan_install(place: Place, program: Path, flags: dict[str, Any]) -> Plan:
+def plan_install(place: Place, program: Path, flags: dict[str, Any], *, sockets: bool) -> Plan:
     """Decide what an installation takes, given what lies there already.
+
+    ``sockets``: systemd is to hold the listening sockets. Where it does, it goes on to.
 
     Raises:
         ConfigError: the program cannot be a service, an option cannot be used, or contradicts a
             file that somebody edited.
         OSError: a file that is there cannot be read.
     """
-    steps: list[Step] = []
-    kept: list[str] = []
-    texts = ((place.unit, service.unit_text(program)), (place.config, _config(place, flags)))
-    for path, text in texts:
-        if not path.exists():
-            steps.append(Step(f"write {path}", write=path, text=text))
-        elif (found := path.read_text("utf-8")) == text:
-            kept.append(f"keep {path}: it is as it should be")
-        elif service.is_edited(found):
-            kept.append(f"keep {path}: it has been edited; move it away to get a new one")
-        else:
-            steps.append(Step(f"write {path} anew", write=path, text=text))
+    config, settings = _config(place, flags)
+    steps, kept = _writing({place.unit: service.unit_text(program), place.config: config})
+    held, left = _writing(
+        {
+            place.socket(role): service.socket_text(role, getattr(settings, role))
+            for role in service.SOCKETS
+            if sockets or place.socket(role).exists()
+        }
+    )
+    steps, kept = steps + held, kept + left
     token = _pending_token(place)
     if token is None and not (place.state.is_dir() and any(place.state.iterdir())):
         from wormkey.access import new_token  # noqa: PLC0415 - it stands on trio: see daemon.py
@@ -190,14 +194,34 @@ def plan_install(place: Place, program: Path, flags: dict[str, Any]) -> Plan:
         line = f"write {place.credential}: a first access token, until the daemon has it"
         steps.append(Step(line, write=place.credential, text=token + "\n", mode=0o600))
     verb = "restart" if steps or token is not None else "start"
-    for arguments in (("daemon-reload",), ("enable", UNIT), (verb, UNIT)):
+    commands: list[tuple[str, ...]] = [("daemon-reload",)]
+    if held:  # the daemon has the addresses, until it is stopped
+        names = tuple(service.SOCKETS.values())
+        commands += [("stop", UNIT, *names), ("enable", "--now", *names)]
+    for arguments in (*commands, ("enable", UNIT), (verb, UNIT)):
         ready = " and wait until it is ready" if arguments[0] == verb else ""
         steps.append(Step(f"run systemctl {' '.join(arguments)}{ready}", systemctl=arguments))
     return Plan(tuple(steps), tuple(kept), token)
 
 
-def _config(place: Place, flags: dict[str, Any]) -> str:
-    """Return the configuration file with these flags over what it says already."""
+def _writing(texts: dict[Path, str]) -> tuple[list[Step], list[str]]:
+    """Return what it takes that these files say this, and which are left as they are."""
+    steps: list[Step] = []
+    kept: list[str] = []
+    for path, text in texts.items():
+        if not path.exists():
+            steps.append(Step(f"write {path}", write=path, text=text))
+        elif (found := path.read_text("utf-8")) == text:
+            kept.append(f"keep {path}: it is as it should be")
+        elif service.is_edited(found):
+            kept.append(f"keep {path}: it has been edited; move it away to get a new one")
+        else:
+            steps.append(Step(f"write {path} anew", write=path, text=text))
+    return steps, kept
+
+
+def _config(place: Place, flags: dict[str, Any]) -> tuple[str, Settings]:
+    """Return the configuration file with these flags over what it says already, as read, too."""
     by_key = {option.key: option for option in OPTIONS if option.key is not None}
     wanted: dict[str, tuple[str, ...]] = {}
     for key, option in by_key.items():
@@ -219,14 +243,14 @@ def _config(place: Place, flags: dict[str, Any]) -> str:
                     f"{place.config} has been edited and is kept: set {key} in it, or move it away"
                 )
     values = {**old, **wanted}
-    load_settings(
+    settings = load_settings(
         {
             by_key[key].field: texts if by_key[key].repeatable else texts[0]
             for key, texts in values.items()
         },
         {},
     )
-    return service.config_text(values)
+    return service.config_text(values), settings
 
 
 def _pending_token(place: Place) -> str | None:
@@ -242,9 +266,11 @@ def plan_uninstall(place: Place, *, purge: bool) -> Plan:
     steps: list[Step] = []
     kept: list[str] = []
     if place.unit.exists():
-        stop = ("disable", "--now", UNIT)
+        held = [name for role, name in service.SOCKETS.items() if place.socket(role).exists()]
+        stop = ("disable", "--now", *held, UNIT)  # at once, or a visitor starts the service again
         steps += [
             Step(f"run systemctl {' '.join(stop)}, which lets requests end", systemctl=stop),
+            *(Step(f"remove {path}", remove=path) for path in map(place.unit.with_name, held)),
             Step(f"remove {place.unit}", remove=place.unit),
             Step("run systemctl daemon-reload", systemctl=("daemon-reload",)),
         ]
@@ -296,6 +322,7 @@ _ROOT = click.option("--root", type=click.Path(path_type=Path), default=Path("/"
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
+@click.option("--sockets", is_flag=True, help="Let systemd hold the listening sockets.")
 @click.option("--control-url", metavar="URL", help="Where laptops reach the control plane.")
 @click.option("--program", type=click.Path(path_type=Path), hidden=True)
 @_ROOT
@@ -306,6 +333,7 @@ def install(
     /,
     *,
     dry_run: bool,
+    sockets: bool,
     control_url: str | None,
     program: Path | None,
     root: Path,
@@ -315,12 +343,13 @@ def install(
 
     Takes every option of wormkeyd and writes it into the service's configuration. Prints the
     command that a laptop needs. Run again, it keeps every file that was edited.
+    With --sockets a restart refuses nobody: who comes meanwhile waits.
     """
     _check_root(root)
     url = None if control_url is None else url_parser("http", "https")(control_url)
     place = Place(root)
     program = program or this_program()
-    plan = plan_install(place, program, texts_of(context, flags))
+    plan = plan_install(place, program, texts_of(context, flags), sockets=sockets)
     if dry_run:
         plan.show()
         return 0

@@ -18,12 +18,15 @@ from urllib.parse import urlsplit
 
 from wormkey.config import OPTIONS, Option, Settings, TcpAddress
 from wormkey.errors import ConfigError
-from wormkey.values import is_ip
+from wormkey.values import UnixAddress, is_ip
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from wormkey.values import Address
+
 UNIT: Final = "wormkey.service"
+SOCKETS: Final = {"gateway": "wormkey.socket", "control": "wormkey-control.socket"}
 # What the unit itself decides; its environment beats the file, so a key there would do nothing.
 FIXED: Final = {
     "state_dir": "the unit says /var/lib/wormkey (StateDirectory=)",
@@ -52,15 +55,42 @@ def unit_text(program: Path) -> str:
         )
     check_visible([program])
     line = f"ExecStart={program}"
-    return stamped(re.sub(r"^ExecStart=.*$", line, _source(), count=1, flags=re.MULTILINE))
+    return stamped(re.sub(r"^ExecStart=.*$", line, _source(UNIT), count=1, flags=re.MULTILINE))
 
 
-def _source() -> str:
-    """Return wormkey.service: from the package, or in a checkout from the top of it."""
-    packed = resources.files("wormkey").joinpath(f"assets/{UNIT}")
+def socket_text(role: str, address: Address) -> str:
+    """Return the unit by which systemd holds a listener of the daemon's, stamped.
+
+    Raises:
+        ConfigError: systemd cannot listen there; it resolves no names, and picks no ports.
+    """
+    line = f"ListenStream={_listen_at(role, address)}"
+    if isinstance(address, UnixAddress):
+        line += "\nSocketMode=0660"
+    text = _source(SOCKETS[role])
+    return stamped(re.sub(r"^ListenStream=.*$", line, text, count=1, flags=re.MULTILINE))
+
+
+def _listen_at(role: str, address: Address) -> str:
+    if isinstance(address, UnixAddress) and address.path.startswith("/"):
+        return address.path.replace("%", "%%")
+    if isinstance(address, TcpAddress) and address.port:
+        if address.host is None:
+            return str(address.port)
+        if is_ip(address.host):
+            return str(address)
+    raise ConfigError(
+        f"systemd cannot hold a socket at {address}: give --{role} an IP address and a port, "
+        "or leave --sockets out"
+    )
+
+
+def _source(name: str) -> str:
+    """Return a unit of the project's: from the package, or in a checkout from the top of it."""
+    packed = resources.files("wormkey").joinpath(f"assets/{name}")
     if packed.is_file():
         return packed.read_text("utf-8")
-    return Path(__file__).parents[2].joinpath(UNIT).read_text("utf-8")
+    return Path(__file__).parents[2].joinpath(name).read_text("utf-8")
 
 
 def check_visible(paths: Iterable[Path]) -> None:

@@ -303,6 +303,24 @@ def test_a_configuration_that_cannot_be_used_is_not_tried_again(story: Story) ->
     assert shown(story, "ActiveState") == "active"
 
 
+def test_a_restart_behind_held_sockets_refuses_nobody(story: Story) -> None:
+    """Systemd holds both sockets where it is asked to; who comes meanwhile waits."""
+    story.droplet.run(f"{WORMKEYD} install --sockets")
+    try:
+        out = story.droplet.run("systemctl is-active wormkey.socket wormkey-control.socket")
+        assert out.stdout.split() == ["active", "active"]
+        ask = "curl -sS -o /dev/null --max-time 20 http://127.0.0.1:3002/health"
+        script = f"""
+            ( while ! test -e /run/droplet/asked; do {ask} || echo failed; done ) &
+            for _ in 1 2 3; do systemctl restart wormkey; {ask} || echo failed; done
+            touch /run/droplet/asked; wait"""
+        before = shown(story, "MainPID")
+        assert story.droplet.run(script).stdout == ""
+        assert shown(story, "MainPID") != before
+    finally:
+        story.droplet.run(f"{WORMKEYD} uninstall && {WORMKEYD} install")
+
+
 def test_it_goes_and_comes_back_and_goes_for_good(story: Story) -> None:
     """Uninstalled, its state stays for the next installation; purged, nothing does."""
     old = story.token

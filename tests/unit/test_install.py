@@ -5,100 +5,25 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-from attrs import define, field
 
-from tests.support.logs import restored_logging
+from tests.support.installing import (
+    CONFIG,
+    CREDENTIAL,
+    PROGRAM,
+    RESTART,
+    START,
+    STATE,
+    UNIT,
+    Machine,
+)
 from wormkey import install as installer
-from wormkey.config import OPTIONS
 from wormkey.daemon import run
 from wormkey.firsttoken import read_first_token
 from wormkey.sources import load_settings
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 Captured = pytest.CaptureFixture[str]
-
-PROGRAM = "/opt/wormkey/venv/bin/wormkeyd"
-UNIT = "etc/systemd/system/wormkey.service"
-CONFIG = "etc/wormkey/wormkeyd.toml"
-CREDENTIAL = "etc/credstore/wormkey.first-token"
-STATE = "var/lib/private/wormkey"
-# Notes its calls; a start makes the state folder as systemd and the daemon do, or fails if told.
-SYSTEMCTL = f"""#!/bin/sh
-echo "$@" >> "$STAND_IN/calls"
-case "$1" in
-start|restart)
-    test ! -e "$STAND_IN/broken" || exit 1
-    mkdir -p "$STAND_IN/tree/{STATE}"
-    echo x > "$STAND_IN/tree/{STATE}/wormkeyd.sqlite3"
-    ln -sfn private/wormkey "$STAND_IN/tree/var/lib/wormkey" ;;
-esac
-"""
-
-
-@define
-class Machine:
-    """A private root, and the calls of systemctl."""
-
-    folder: Path
-    capsys: Captured
-    said: str = field(default="")
-
-    @property
-    def root(self) -> Path:
-        """What stands for /."""
-        return self.folder / "tree"
-
-    def command(self, *arguments: str) -> tuple[int, str]:
-        """Run wormkeyd; return its exit code and its stdout, and keep its stderr."""
-        code = run([arguments[0], "--root", str(self.root), *arguments[1:]])
-        out, self.said = self.capsys.readouterr()
-        return code, out
-
-    def install(self, *arguments: str) -> tuple[int, str]:
-        """Run wormkeyd install for PROGRAM."""
-        return self.command("install", "--program", PROGRAM, *arguments)
-
-    def calls(self) -> list[str]:
-        """What systemctl was asked since the last look."""
-        path = self.folder / "calls"
-        lines = path.read_text().splitlines() if path.exists() else []
-        path.unlink(missing_ok=True)
-        return lines
-
-    def files(self) -> set[str]:
-        """Every file and link below the root."""
-        return {
-            path.relative_to(self.root).as_posix()
-            for path in self.root.rglob("*")
-            if path.is_file() or path.is_symlink()
-        }
-
-
-@pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> Iterator[Machine]:
-    """An empty machine that runs systemd."""
-    for option in OPTIONS:
-        for name in option.variables:
-            monkeypatch.delenv(name, raising=False)
-    (tmp_path / "bin").mkdir()
-    systemctl = tmp_path / "bin" / "systemctl"
-    systemctl.write_text(SYSTEMCTL)
-    systemctl.chmod(0o755)
-    (tmp_path / "tree").mkdir()
-    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
-    monkeypatch.setenv("STAND_IN", str(tmp_path))
-    with restored_logging():
-        yield Machine(tmp_path, capsys)
-
-
-START = ["daemon-reload", "enable wormkey.service", "start wormkey.service"]
-RESTART = [*START[:2], "restart wormkey.service"]
-
 
 # ── install ─────────────────────────────────────────────────────────────────────────────────
 

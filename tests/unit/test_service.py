@@ -38,11 +38,12 @@ def test_the_unit_is_the_one_of_the_repository_with_another_program() -> None:
     )
 
 
-def test_the_unit_is_part_of_the_package() -> None:
-    """A wheel has it where the code looks first."""
+def test_the_units_are_part_of_the_package() -> None:
+    """A wheel has them where the code looks first."""
     with (ROOT / "pyproject.toml").open("rb") as file:
         hatch = tomllib.load(file)["tool"]["hatch"]["build"]["targets"]["wheel"]
-    assert hatch["force-include"] == {"wormkey.service": "wormkey/assets/wormkey.service"}
+    units = ("wormkey.service", "wormkey.socket", "wormkey-control.socket")
+    assert hatch["force-include"] == {unit: f"wormkey/assets/{unit}" for unit in units}
 
 
 @pytest.mark.parametrize(
