@@ -1,4 +1,4 @@
-"""A machine that `wormkeyd install` may change: a private root, a systemctl that notes its calls."""
+"""A machine that `wormkeyd install` may change: a root of its own, and a systemctl that notes."""
 
 from __future__ import annotations
 
