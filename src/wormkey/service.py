@@ -68,7 +68,7 @@ def socket_text(role: str, address: Address) -> str:
     if isinstance(address, UnixAddress):
         line += "\nSocketMode=0660"
     text = _source(SOCKETS[role])
-    return stamped(re.sub(r"^ListenStream=.*$", line, text, count=1, flags=re.MULTILINE))
+    return stamped(re.sub(r"^ListenStream=.*$", lambda _: line, text, flags=re.MULTILINE))
 
 
 def _listen_at(role: str, address: Address) -> str:
