@@ -43,35 +43,22 @@ async def serve_connections(
 
     With all taken ``make_room`` may end one; further ones wait in the kernel, one for each listener
     outside it. What cannot be set up is dropped alone; without descriptors accepting pauses.
-    A stream is closed when its handler ends, whose errors are its own.
+    A stream is closed when its handler ends; an error of that is logged, and is nobody else's.
     Returns when the listeners are closed. Cancel it to stop accepting: tasks in ``nursery`` live.
 
     Cancellation: no accepted connection is left open without a handler.
     """
     slots = trio.Semaphore(limit)
 
-    async def serve(stream: trio.SocketStream, release: Callable[[], None] = slots.release) -> None:
-        try:
-            await handler(stream)
-        finally:
-            release()
-            await trio.aclose_forcefully(stream)
-
-    def start(stream: trio.SocketStream) -> None:
-        try:
-            set_tcp_options(stream, user_timeout_s=user_timeout_s())
-        except OSError:  # reset while it waited to be accepted
-            slots.release()
-            stream.socket.close()
-        else:
-            nursery.start_soon(serve, stream, name="connection")
+    def start(stream: trio.SocketStream, release: Callable[[], None] = slots.release) -> None:
+        _start(nursery, handler, stream, user_timeout_s(), release)
 
     async def accept_all(listener: trio.SocketListener) -> None:
         while (stream := await _accept(listener)) is not None:
             try:
                 await acquire(slots, make_room)
             except trio.Cancelled:  # it was accepted already, so it is served, beyond the limit
-                nursery.start_soon(serve, stream, lambda: None, name="connection")
+                start(stream, _hold_nothing)
                 raise
             start(stream)
             for _ in range(min(MAX_BURST, slots.value)):
@@ -90,6 +77,8 @@ def accept_waiting(
     listeners: Sequence[trio.SocketListener],
     handler: Callable[[trio.SocketStream], Awaitable[None]],
     nursery: trio.Nursery,
+    *,
+    user_timeout_s: float = USER_TIMEOUT_S,
 ) -> int:
     """Accept who is in the kernel's queue now, before the listeners close; return how many.
 
@@ -98,9 +87,29 @@ def accept_waiting(
     count = 0
     for listener in listeners:
         while count < MAX_WAITING and (stream := _accept_now(listener)) is not None:
-            nursery.start_soon(_serve, handler, stream, name="connection")
+            _start(nursery, handler, stream, user_timeout_s, _hold_nothing)
             count += 1
     return count
+
+
+def _hold_nothing() -> None:
+    """Give back what a connection beyond the limit has not taken."""
+
+
+def _start(
+    nursery: trio.Nursery,
+    handler: Callable[[trio.SocketStream], Awaitable[None]],
+    stream: trio.SocketStream,
+    user_timeout_s: float,
+    release: Callable[[], None],
+) -> None:
+    try:
+        set_tcp_options(stream, user_timeout_s=user_timeout_s)
+    except OSError:  # reset while it waited to be accepted
+        release()
+        stream.socket.close()
+    else:
+        nursery.start_soon(_serve, handler, stream, release, name="connection")
 
 
 def _accept_now(listener: trio.SocketListener) -> trio.SocketStream | None:
@@ -122,11 +131,16 @@ def _accept_now(listener: trio.SocketListener) -> trio.SocketStream | None:
 
 
 async def _serve(
-    handler: Callable[[trio.SocketStream], Awaitable[None]], stream: trio.SocketStream
+    handler: Callable[[trio.SocketStream], Awaitable[None]],
+    stream: trio.SocketStream,
+    release: Callable[[], None],
 ) -> None:
     try:
         await handler(stream)
+    except Exception:  # noqa: BLE001 - whatever it is, it is one connection's, and told
+        _log.exception("connection failed")
     finally:
+        release()
         await trio.aclose_forcefully(stream)
 
 

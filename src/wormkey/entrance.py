@@ -8,6 +8,7 @@ AdmissionError. Never touches the store and never waits for a client.
 from __future__ import annotations
 
 import secrets
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -44,7 +45,7 @@ class Acquaintance:
     browser's first requests do not make a stranger each.
     """
 
-    shown: tuple[object, ...] = ()
+    shown: bytes = b""  # a digest: an idle connection keeps nobody's cookies
     ids: ViewerIds = _NOBODY
     cookie: bytes = b""
     cookie_id: str = ""
@@ -272,7 +273,9 @@ class _Request:
         """Return whose request this is."""
         known, key, session_id = self.caller.acquaintance, self.node.key, self.session.session_id
         agent = (fields.get(self.head.fields, b"user-agent") or [b""])[0]
-        shown = (session_id, self.address, self.scheme, agent, *self._cookies)
+        # No field's value holds a NUL (grammar.py), so that different parts never read alike.
+        parts = (session_id.encode(), self.address.encode(), self.scheme, agent, *self._cookies)
+        shown = blake2b(b"\0".join(parts)).digest()
         if known.shown == shown:
             return known
         own = values_of(own_cookie_name("viewer", self.scheme), self._cookies)

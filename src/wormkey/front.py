@@ -103,7 +103,7 @@ class Front:
             connections,
             limit=self.seats.limit + MAX_REFUSED,
             make_room=self.seats.make_room,
-            user_timeout_s=lambda: self.node.settings.close_timeout_s,
+            user_timeout_s=lambda: self.node.settings.write_idle_timeout_s,
             task_status=task_status,
         )
 
@@ -114,11 +114,12 @@ class Front:
         """
         settings = self.node.settings
         viewer = ViewerConnection(stream, _limits(settings))
-        peer = peer_address(stream)
-        exempt = is_trusted(peer, settings.trusted_proxies)
-        share = max(1, self.seats.limit // _SHARE)
-        seat = self.seats.take(peer, per_address=share, exempt=exempt)
+        seat = Seat()
         try:
+            peer = peer_address(stream)  # raises where the peer has reset it already
+            exempt = is_trusted(peer, settings.trusted_proxies)
+            share = max(1, self.seats.limit // _SHARE)
+            seat = self.seats.take(peer, per_address=share, exempt=exempt)
             while await self._serve_request(viewer, peer, seat):
                 pass
         except _GONE:
@@ -235,6 +236,9 @@ async def _read_content(viewer: ViewerConnection, request: ViewerRequest) -> byt
     Raises:
         AdmissionError: 413 over MAX_CONTENT_BYTES, 408 if it takes over CONTENT_TIMEOUT_S, 400.
     """
+    too_large = (request.content_length or 0) > MAX_CONTENT_BYTES
+    if request.expects_continue and too_large:  # RFC 9110 §10.1.1: no 100 for what is refused
+        raise _content_too_large()
     if request.expects_continue:
         viewer.write_interim(ResponseHead(100, ()))
         await viewer.flush()
@@ -247,10 +251,14 @@ async def _read_content(viewer: ViewerConnection, request: ViewerRequest) -> byt
             if size <= MAX_CONTENT_BYTES:
                 pieces.append(piece)
         if size > MAX_CONTENT_BYTES:
-            limit = f"content may be at most {MAX_CONTENT_BYTES} bytes"
-            raise AdmissionError(413, "content_too_large", limit)
+            raise _content_too_large()
         return b"".join(pieces)
     raise AdmissionError(408, "request_timeout", "the content did not arrive in time")
+
+
+def _content_too_large() -> AdmissionError:
+    limit = f"content may be at most {MAX_CONTENT_BYTES} bytes"
+    return AdmissionError(413, "content_too_large", limit)
 
 
 def _passed(fields: Fields) -> Fields:

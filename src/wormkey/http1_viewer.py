@@ -208,11 +208,11 @@ class ViewerConnection:
         return b""
 
     async def _receive_some(self) -> bytes:
-        limit_s = math.inf if self._waits_for_100 else self.limits.content_idle_timeout_s
+        invited = not self._waits_for_100  # else it is the app's time that runs
         began = trio.current_time()
-        with trio.move_on_after(limit_s):
+        with trio.move_on_after(self.limits.content_idle_timeout_s if invited else math.inf):
             data = await receive(self.stream, READ_BYTES)
-            if not self._waits_for_100:
+            if invited:
                 self._pace.add(trio.current_time() - began, len(data))
             if not data:
                 self._keep = False

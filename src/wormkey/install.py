@@ -178,12 +178,9 @@ def plan_install(place: Place, program: Path, flags: dict[str, Any], *, sockets:
     """
     config, settings = _config(place, flags)
     steps, kept = _writing({place.unit: service.unit_text(program), place.config: config})
+    roles = [role for role in service.SOCKETS if sockets or place.socket(role).exists()]
     held, left = _writing(
-        {
-            place.socket(role): service.socket_text(role, getattr(settings, role))
-            for role in service.SOCKETS
-            if sockets or place.socket(role).exists()
-        }
+        {place.socket(role): service.socket_text(role, getattr(settings, role)) for role in roles}
     )
     steps, kept = steps + held, kept + left
     token = _pending_token(place)
@@ -195,8 +192,8 @@ def plan_install(place: Place, program: Path, flags: dict[str, Any], *, sockets:
         steps.append(Step(line, write=place.credential, text=token + "\n", mode=0o600))
     verb = "restart" if steps or token is not None else "start"
     commands: list[tuple[str, ...]] = [("daemon-reload",)]
-    if held:  # the daemon has the addresses, until it is stopped
-        names = tuple(service.SOCKETS.values())
+    if held or sockets:  # the daemon has the addresses, until it is stopped
+        names = tuple(service.SOCKETS[role] for role in roles)
         commands += [("stop", UNIT, *names), ("enable", "--now", *names)]
     for arguments in (*commands, ("enable", UNIT), (verb, UNIT)):
         ready = " and wait until it is ready" if arguments[0] == verb else ""

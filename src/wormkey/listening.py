@@ -1,7 +1,7 @@
 """The daemon's listening sockets as a whole: opened or inherited, and left to a next process.
 
 Owns which socket stands for which role, and the lock on the state folder that goes with them.
-listeners.py opens them, transport.py accepts from them.
+listeners.py opens them, accepting.py accepts from them.
 """
 
 from __future__ import annotations

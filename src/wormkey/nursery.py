@@ -316,8 +316,8 @@ async def _serve_viewers(
         logger.info("draining", extra={"timeout_s": timeout_s})
         parts.notifier.stopping(parts.facts.line())
         await accepting.pause()
-        if not isinstance(node.settings.gateway, FdAddress):  # else the next process accepts them
-            accepting.take_waiting()
+        if not (node.drain.passing or isinstance(node.settings.gateway, FdAddress)):
+            accepting.take_waiting()  # else the next process accepts them
         close_all(parts.listening.gateway)
         handlers.cancel_scope.deadline = trio.current_time() + timeout_s
         await viewers.drain()

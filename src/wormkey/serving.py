@@ -108,7 +108,12 @@ class Accepting:
 
     def take_waiting(self) -> None:
         """Serve who connected before the listeners close; call it after pause()."""
-        accept_waiting(self.listeners, self.viewers.serve_connection, self.handlers)
+        accept_waiting(
+            self.listeners,
+            self.viewers.serve_connection,
+            self.handlers,
+            user_timeout_s=self.viewers.node.settings.write_idle_timeout_s,
+        )
 
     async def _accept(
         self,

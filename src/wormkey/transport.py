@@ -225,7 +225,8 @@ async def send_with_progress(
         while view:
             await _wait_writable(sock, idle_timeout_s, pace)
             taken = _send_now(sock, view)
-            pace.add(0.0, taken)
+            if _unacknowledged_bytes(sock) < 0:  # else what was acknowledged is counted
+                pace.add(0.0, taken)
             view = view[taken:]
 
 
@@ -278,7 +279,10 @@ async def _wait_writable(sock: trio.socket.SocketType, idle_timeout_s: float, pa
     while True:
         with trio.move_on_after(idle_timeout_s / _POLLS_PER_TIMEOUT):
             await trio.lowlevel.wait_writable(_open_fd(sock))
-            pace.add(trio.current_time() - looked_at, 0)
+            acknowledged = max(0, unacknowledged - _unacknowledged_bytes(sock))
+            pace.add(trio.current_time() - looked_at, acknowledged)
+            if pace.too_slow:
+                raise trio.TooSlowError
             return
         now = trio.current_time()
         left = _unacknowledged_bytes(sock)
@@ -293,11 +297,11 @@ async def _wait_writable(sock: trio.socket.SocketType, idle_timeout_s: float, pa
 
 
 def _unacknowledged_bytes(sock: trio.socket.SocketType) -> int:
-    """Return the length of the kernel's send queue (SIOCOUTQ of tcp(7)), 0 where nobody says."""
+    """Return the length of the kernel's send queue (SIOCOUTQ of tcp(7)), -1 where nobody says."""
     try:
         answer = fcntl.ioctl(_open_fd(sock), termios.TIOCOUTQ, b"\0" * 4)
     except OSError:
-        return 0
+        return -1
     return int(struct.unpack("i", answer)[0])
 
 

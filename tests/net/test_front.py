@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 from typing import TYPE_CHECKING
 
 import pytest
@@ -102,8 +104,29 @@ async def test_content_is_asked_for(plane: Plane) -> None:
 
 async def test_nobody_can_introduce_himself(plane: Plane) -> None:
     """The fields by which the front says who asks are taken from strangers."""
-    fields = ((b"Wormkey-Peer", b"192.0.2.9"), (b"Wormkey-Proof", b"0" * 32))
+    fields = ((b"Wormkey-Peer", b"192.0.2.9"), (b"Wormkey-Proof", b"0" * 32), (b"X", b"y"))
+    assert front._passed(fields) == ((b"X", b"y"),)
     assert (await plane.answer("GET", "/health", fields=fields)).status == 200
+
+
+async def test_who_resets_before_he_is_served_ends_himself_alone(plane: Plane) -> None:
+    """His address is not to be had any more; everybody else's connection is served."""
+    linger = struct.pack("ii", 1, 0)
+    for _ in range(60):
+        sock = socket.create_connection(("127.0.0.1", plane.port))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        sock.close()
+    assert (await plane.answer("GET", "/health")).status == 200
+
+
+async def test_content_that_is_too_large_is_not_asked_for(plane: Plane) -> None:
+    """413 in the place of the 100."""
+    viewer = await plane.connect()
+    fields = [(b"Expect", b"100-continue"), (b"Content-Length", b"%d" % (1 << 20))]
+    await viewer.request(b"/sessions", method=b"POST", fields=fields)
+    answer = await viewer.read_response()
+    assert (answer.status, answer.interim) == (413, [])
+    await viewer.aclose()
 
 
 async def _asking(plane: Plane, count: int) -> list[Viewer]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import trio
 
 from tests.support.world import open_world
+from wormkey.serving import Accepting
 
 
 @pytest.mark.parametrize(
@@ -71,3 +73,18 @@ async def test_viewers_are_served_meanwhile() -> None:
         answer = await world.exchange(b"/")
         assert (answer.status, answer.data) == (200, b"hello")
         assert answer.head.get(b"Connection") == b"close"
+
+
+@pytest.mark.parametrize("passing", [True, False])
+async def test_who_waits_in_the_queue_is_the_next_process_s(
+    passing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have the socket: what this process has not accepted yet, it leaves to the other."""
+    taken: list[Accepting] = []
+    monkeypatch.setattr(Accepting, "take_waiting", lambda self: taken.append(self))
+    async with open_world(client=False) as world:
+        world.node.drain.passing = passing
+        world.node.drain.start()
+        while not world.facts.gateway._closing:  # noqa: ASYNC110 - nothing tells
+            await trio.sleep(0.01)
+    assert len(taken) == (not passing)

@@ -304,3 +304,36 @@ async def test_half_closing_leaves_the_other_half() -> None:
         with pytest.raises(trio.BrokenResourceError):
             await ours.receive_some()
         assert not await half_close(ours)
+
+
+@pytest.mark.parametrize(("rate", "slow"), [(400_000, True), (20_000, False)])
+async def test_who_takes_less_than_the_least_rate_is_cut(
+    monkeypatch: pytest.MonkeyPatch, rate: int, slow: bool
+) -> None:
+    """What he took counts once: some 200 kB a second are enough for a tenth, not for the double."""
+    monkeypatch.setattr("wormkey.pace.GRACE_S", 0.2)
+    piece, pause_s = 10_000, 0.05
+    async with connection() as (ours, theirs), trio.open_nursery() as nursery:
+        set_buffers(ours, theirs)
+
+        async def read() -> None:
+            while True:
+                await theirs.receive_some(piece)
+                await trio.sleep(pause_s)
+
+        nursery.start_soon(read)
+        data = bytes(600_000)
+        try:
+            with trio.fail_after(20):
+                await send_with_progress(ours, data, 10.0, rate)
+        except trio.TooSlowError:
+            assert slow
+        else:
+            assert not slow
+        nursery.cancel_scope.cancel()
+
+
+def set_buffers(ours: trio.SocketStream, theirs: trio.SocketStream) -> None:
+    """Make the kernel hold little, so that the reader's pace is the sender's."""
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)

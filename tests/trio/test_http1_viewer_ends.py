@@ -96,6 +96,27 @@ async def test_an_impossible_head_changes_nothing(head: ResponseHead) -> None:
     assert connection.next_cycle()
 
 
+async def test_the_app_s_time_before_its_100_is_not_the_viewer_s(
+    autojump_clock: None,
+) -> None:
+    """He sends at once when he is asked; that he was asked late is not his slowness."""
+    viewer = MemoryPeer()
+    connection = ViewerConnection(viewer.stream, Http1Limits())
+    fields = b"Host: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"
+    viewer.send(b"POST / HTTP/1.1\r\n" + fields)
+    assert await connection.receive_request() is not None
+
+    async def go_on() -> None:
+        await trio.sleep(60)
+        connection.write_interim(ResponseHead(100, ()))
+        await connection.flush()
+        viewer.send(b"abcd")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(go_on)
+        assert await connection.receive_content() == b"abcd"
+
+
 async def test_a_viewer_who_stops_reading_is_cut(autojump_clock: None) -> None:
     """After the idle time the send fails; nothing more is sent on a stream with a hole."""
     connection, _viewer = await asked_in_step()
