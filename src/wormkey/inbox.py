@@ -106,6 +106,11 @@ class Inbox:
         """What all streams together hold: the tunnel's cost in memory, beside its heads."""
         return self._tunnel.held_bytes
 
+    @property
+    def head_bytes(self) -> int:
+        """What heads cost that nobody has taken."""
+        return self._head_bytes
+
     def new_window(self) -> ReceiveWindow:
         """Return the receive window of a new stream."""
         size = self._limits.stream_window_bytes if self._windows else MAX_WINDOW_BYTES

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 from attrs import Factory, define, field
 
 from wormkey.budget import TUNNEL_BYTES, Budget
 from wormkey.node import Node
+
+if TYPE_CHECKING:
+    from wormkey.tunnel import Tunnel
 
 logger = logging.getLogger(__name__)
 
@@ -45,13 +48,21 @@ class Relief:
         tunnels, budget = self.node.tunnels, self.budget
         budget.limit_bytes = self.node.settings.memory_budget_bytes
         held_bytes = self.viewers_bytes() + len(tunnels) * TUNNEL_BYTES
-        held_bytes += sum(tunnel.mux.inbox.held_bytes for tunnel in tunnels)
+        held_bytes += sum(_held_by(tunnel) for tunnel in tunnels if tunnel.open_streams)
+        squeezed = budget.squeezing
         changed = budget.look(held_bytes)
-        share_bytes = budget.share_bytes(len(tunnels)) if budget.squeezing else 0
-        for tunnel in tunnels:
-            tunnel.mux.inbox.squeeze(share_bytes)
+        if budget.squeezing or squeezed:
+            share_bytes = budget.share_bytes(len(tunnels)) if budget.squeezing else 0
+            for tunnel in tunnels:
+                tunnel.mux.inbox.squeeze(share_bytes)
         if changed and budget.shedding:
             extra = {"held_bytes": held_bytes, "budget_bytes": budget.limit_bytes}
             logger.warning("memory is short: new viewers are refused", extra=extra)
         elif changed:
             logger.info("memory suffices again", extra={"held_bytes": held_bytes})
+
+
+def _held_by(tunnel: Tunnel) -> int:
+    """What a tunnel's streams hold here: content of both directions, and heads."""
+    held = tunnel.mux.statistics()
+    return held.held_bytes + held.queued_bytes + tunnel.mux.inbox.head_bytes

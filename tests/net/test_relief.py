@@ -95,3 +95,32 @@ async def test_a_squeezed_tunnel_gives_up_streams_that_nobody_reads() -> None:
             while tunnel.mux.inbox.held_bytes > MIB:
                 assert await reader.read_chunk()
         assert tunnel.mux.statistics().streams < 9
+
+
+async def test_uploads_that_the_client_does_not_take_are_counted() -> None:
+    """What waits for a tunnel costs as much as what came from it."""
+
+    async def deaf(connection: Connection) -> None:
+        await connection.read_head()
+        await connection.wait_left()
+
+    async with open_world(deaf, limit_s=60) as world:
+        while not world.node.tunnels:  # noqa: ASYNC110 - the client knows of it a moment before
+            await trio.sleep(0.01)
+        (tunnel,) = world.node.tunnels
+        relief = world.facts.gateway._relief
+        viewers = []
+        for _ in range(4):
+            viewer = await world.open_viewer()
+            await viewer.request(method=b"POST", fields=((b"Content-Length", b"99999999"),))
+            viewers.append(viewer)
+        async with trio.open_nursery() as nursery:
+            for viewer in viewers:
+                nursery.start_soon(viewer.send, bytes(16 * MIB))
+            while tunnel.mux.statistics().queued_bytes < 4 * 64 * 1024:  # noqa: ASYNC110
+                await trio.sleep(0.01)
+            # Connections and the tunnel itself count 170 KiB: it is the content that is too much.
+            world.node.settings = evolve(world.node.settings, memory_budget_bytes=300 * 1024)
+            relief.look()
+            assert relief.budget.shedding
+            nursery.cancel_scope.cancel()
