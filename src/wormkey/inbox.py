@@ -207,7 +207,7 @@ class Inbox:
     def squeeze(self, share_bytes: int) -> None:
         """Hold no more than this from now on, for the process is short of memory; 0 for as usual.
 
-        Content that arrives meanwhile makes stalled streams go (victim).
+        Stalled streams go (victim): now by Mux.relieve, and by content that arrives meanwhile.
         """
         self._squeezed_bytes = share_bytes or self._relief_bytes
 

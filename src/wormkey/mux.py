@@ -364,7 +364,7 @@ class Mux:
             return
         if not isinstance(frame, Data):
             events.append(frame)
-            self._relieve(events)
+            self.relieve(events)
         elif size or frame.end_stream:  # an empty frame that ends nothing says nothing
             events.append(frame)
             self._bound(stream, frame, events)
@@ -376,9 +376,10 @@ class Mux:
                 self._grant(stream.id, self.inbox.growth(stream))
         except RemoteProtocolError as error:
             self._fail(stream, error, events)
-        self._relieve(events)
+        self.relieve(events)
 
-    def _relieve(self, events: list[Event]) -> None:
+    def relieve(self, events: list[Event]) -> None:
+        """End the streams that nobody reads while too much is held; ``events`` get their RESETs."""
         while victim := self.inbox.victim(self._streams.values()):
             text = "this tunnel holds too much that nobody reads"
             self._fail(victim, RemoteProtocolError(text, ErrorCode.ENHANCE_YOUR_CALM), events)

@@ -17,6 +17,7 @@ from wormkey.budget import TUNNEL_BYTES, Budget
 from wormkey.node import Node
 
 if TYPE_CHECKING:
+    from wormkey.frames import Event
     from wormkey.tunnel import Tunnel
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class Relief:
             share_bytes = budget.share_bytes(len(tunnels)) if budget.squeezing else 0
             for tunnel in tunnels:
                 tunnel.mux.inbox.squeeze(share_bytes)
+                _relieve(tunnel)
         if changed and budget.shedding:
             extra = {"held_bytes": held_bytes, "budget_bytes": budget.limit_bytes}
             logger.warning("memory is short: new viewers are refused", extra=extra)
@@ -66,3 +68,13 @@ def _held_by(tunnel: Tunnel) -> int:
     """What a tunnel's streams hold here: content of both directions, and heads."""
     held = tunnel.mux.statistics()
     return held.held_bytes + held.queued_bytes + tunnel.mux.inbox.head_bytes
+
+
+def _relieve(tunnel: Tunnel) -> None:
+    """Give up what nobody reads now: who has no window left sends nothing that would do it."""
+    events: list[Event] = []
+    tunnel.mux.relieve(events)
+    for event in events:
+        tunnel.dispatch(event)
+    if events:
+        tunnel.wake_writer()

@@ -310,12 +310,13 @@ class Tunnel:
             if isinstance(message, str):
                 raise RemoteProtocolError("a text message in a tunnel")
             for event in self.mux.receive(message):
-                self._dispatch(event)
+                self.dispatch(event)
             self.mux.calm.settle(now)
             if self.mux.wants_to_write:
                 self._writer.unpark()
 
-    def _dispatch(self, event: Event) -> None:
+    def dispatch(self, event: Event) -> None:
+        """Hand an event of the mux to whom it is for; never waits."""
         match event:
             case Data() | Response() | Trailers() | Reset():
                 stream = self._streams.get(event.stream_id)
@@ -324,8 +325,7 @@ class Tunnel:
             case Request(stream_id, head):
                 self._serve(TunnelStream(self, stream_id, ended=event.end_stream), head)
             case Pong(payload):
-                round_trip_s = self._life.answered(payload)
-                if round_trip_s is not None:
+                if (round_trip_s := self._life.answered(payload)) is not None:
                     self.rtt_s = round_trip_s
                     self.mux.inbox.measure(round_trip_s)
                     if self.on_round_trip is not None:
