@@ -25,6 +25,7 @@ from wormkey.errors import AdmissionError, OriginError, StreamError
 from wormkey.fields import HOP_BY_HOP, get, upgrade_offer
 from wormkey.forwarded import is_trusted
 from wormkey.frames import Fields, ResponseHead
+from wormkey.guard import strict_fields
 from wormkey.hardening import OWN_ANSWER
 from wormkey.http1 import Http1Limits, ViewerRequest
 from wormkey.http1_origin import OriginConnection
@@ -32,7 +33,7 @@ from wormkey.http1_viewer import ViewerConnection
 from wormkey.introduction import Introduction
 from wormkey.metrics import status_class
 from wormkey.node import Node
-from wormkey.seats import TRIAL_S, Seat, Seats
+from wormkey.seats import DRAIN_GRACE_S, TRIAL_S, Seat, Seats
 from wormkey.transport import peer_address
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Front:
     dial: Callable[[], Awaitable[trio.SocketStream]]
     seats: Seats  # none of them is for tunnels
     _calls: trio.Semaphore = field(factory=lambda: trio.Semaphore(MAX_CALLS))
-    _idle: set[ViewerConnection] = field(factory=set)
+    _idle: dict[ViewerConnection, bool] = field(factory=dict)  # and whether it is its first wait
     _closing: bool = False
 
     async def run(
@@ -83,12 +84,19 @@ class Front:
                 await shutdown()
                 accepting.cancel_scope.cancel(reason="the API takes no more calls")
             self._closing = True
-            for viewer in list(self._idle):
-                if viewer.idle:
-                    await viewer.aclose()
             connections.cancel_scope.deadline = (
                 trio.current_time() + self.node.settings.close_timeout_s
             )
+            await self._close_idle(known=True)
+            if self._idle:  # who has just connected may still speak
+                await trio.sleep(DRAIN_GRACE_S)
+                await self._close_idle(known=False)
+
+    async def _close_idle(self, *, known: bool) -> None:
+        """Close who waits for a request: those ``known`` to have had one, or everybody."""
+        for viewer, fresh in list(self._idle.items()):
+            if viewer.idle and not (known and fresh):
+                await viewer.aclose()
 
     async def _accept(
         self,
@@ -120,8 +128,9 @@ class Front:
             exempt = is_trusted(peer, settings.trusted_proxies)
             share = max(1, self.seats.limit // _SHARE)
             seat = self.seats.take(peer, per_address=share, exempt=exempt)
-            while await self._serve_request(viewer, peer, seat):
-                pass
+            fresh = True
+            while await self._serve_request(viewer, peer, seat, fresh=fresh):
+                fresh = False
         except _GONE:
             logger.debug("caller left")
         except Exception:
@@ -130,9 +139,11 @@ class Front:
             self.seats.leave(seat)
             await viewer.aclose()
 
-    async def _serve_request(self, viewer: ViewerConnection, peer: str, seat: Seat) -> bool:
+    async def _serve_request(
+        self, viewer: ViewerConnection, peer: str, seat: Seat, *, fresh: bool
+    ) -> bool:
         """Answer one request; return whether the connection may carry another."""
-        self._idle.add(viewer)
+        self._idle[viewer] = fresh
         until = trio.current_time() + TRIAL_S if seat.on_trial else inf
         self.seats.wait(seat, viewer.stop_waiting)
         try:
@@ -147,7 +158,7 @@ class Front:
             await self._refuse(viewer, refusal)
             return False
         finally:
-            self._idle.discard(viewer)
+            self._idle.pop(viewer, None)
             self.seats.work(seat)
         last = self._closing or not seat.lasts
         try:
@@ -157,7 +168,8 @@ class Front:
                 raise AdmissionError(503, "overloaded", text, fields=retry)
             await self._call(viewer, request, peer, last=last)
         except AdmissionError as error:
-            await self._refuse(viewer, error)
+            strict = strict_fields(self.node, peer, request.head.fields)
+            await self._refuse(viewer, error, strict)
             return False
         if viewer.next_cycle() and not self._closing and seat.lasts:
             return True
@@ -212,7 +224,9 @@ class Front:
             raise AdmissionError(500, "internal_error", text) from None
         return evolve(head, fields=_passed(head.fields)), b"".join(pieces)
 
-    async def _refuse(self, viewer: ViewerConnection, error: AdmissionError) -> None:
+    async def _refuse(
+        self, viewer: ViewerConnection, error: AdmissionError, more: Fields = ()
+    ) -> None:
         """Answer what never reaches the API's server, in its shape of an error, and close."""
         self.node.metrics.control_requests[status_class(error.status)] += 1
         content = json.dumps({"error": str(error), "code": error.code}).encode()
@@ -221,6 +235,7 @@ class Front:
             (b"Content-Type", b"application/json"),
             (b"Content-Length", b"%d" % len(content)),
             *error.fields,
+            *more,
             *OWN_ANSWER,
         )
         viewer.write_head(ResponseHead(error.status, own, reason), close=True)

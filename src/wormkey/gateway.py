@@ -36,7 +36,7 @@ from wormkey.node import Node
 from wormkey.overlay import NONCE_BYTES, Bar, prepare, wants_bar
 from wormkey.registry import gone
 from wormkey.relief import Relief
-from wormkey.seats import TRIAL_S, Seat, Seats
+from wormkey.seats import DRAIN_GRACE_S, TRIAL_S, Seat, Seats
 from wormkey.session import SessionState
 from wormkey.tally import Tally, path_of
 from wormkey.transport import peer_address
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 access = logging.getLogger("wormkey.access")
 
-DRAIN_GRACE_S: Final = 0.5  # a connection that was accepted but has said nothing may still speak
 RETRIED: Final = frozenset({b"GET", b"HEAD"})  # sent again when a tunnel dies before an answer
 MAX_TRIES: Final = 3
 SPARED: Final = frozenset({"health", "tunnel"})  # answered also where viewers have no room

@@ -16,6 +16,7 @@ from attrs import define, field
 from wormkey.throttle import LOOPBACK, address_key
 
 TRIAL_S: Final = 2.0  # a client sends its handshake at once; the round trip is the rest
+DRAIN_GRACE_S: Final = 0.5  # a connection that was accepted but has said nothing may still speak
 MAX_TUNNEL_SEATS: Final = 256  # kept free of viewers; at most an eighth of all
 _TUNNEL_SHARE: Final = 8
 

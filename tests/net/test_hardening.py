@@ -85,6 +85,9 @@ async def test_strict_transport_of_the_control_plane(tmp_path: Path) -> None:
                 fields = (*told, (b"X-Forwarded-Host", b"control.example"))
                 answer = await plane.answer("GET", target, fields=fields)
                 assert answer.head.get(STRICT) == expected, (trusted, told)
+            large = (*fields, (b"Content-Length", b"999999"), (b"Expect", b"100-continue"))
+            refused = await plane.answer("POST", "/sessions", fields=large)  # by the front itself
+            assert (refused.status, refused.head.get(STRICT)) == (413, expected)
             assert (await answer_at_localhost(plane)).get(STRICT) is None
 
 

@@ -10,7 +10,7 @@ import trio
 from tests.support.link import Ended
 from tests.support.origin import Connection, each_head, each_request, saying
 from tests.support.world import World, open_world
-from wormkey.gateway import DRAIN_GRACE_S
+from wormkey.seats import DRAIN_GRACE_S
 from wormkey.tunnel import Tunnel
 
 if TYPE_CHECKING:
