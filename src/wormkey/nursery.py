@@ -275,7 +275,7 @@ async def _run(
             await api.resume()
             await _serve_viewers(process, parts, api, task_status)
             api.stop()
-            # hypercorn's own bound is half of it
+            # The front's own bound is half of it, and hypercorn's behind it the other half.
             servers.cancel_scope.deadline = trio.current_time() + 2 * node.settings.close_timeout_s
         process.cancel_scope.cancel(reason="the daemon stops")
     logger.info("stopped")
