@@ -19,6 +19,7 @@ from tests.support.messages import LAST_CHUNK, Request, compose
 from tests.support.promise import QUICK, Promise, sized
 from tests.support.websocket import accept_websocket, open_websocket
 from tests.support.world import World, open_world
+from wormkey.client import Exchange
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -81,12 +82,15 @@ class Soak:
         self._forget()
 
     def _forget(self) -> None:
-        """Drop what the test's own app and viewers note of each request."""
+        """Drop what the test's own app, viewers and client note of each request."""
         connections = self.world.origin.connections
         for connection in connections:
             connection.requests.clear()
         connections[:] = [each for each in connections if not each.closed_at]
         self.world.viewers.clear()
+        if self.world.client is not None:  # its record of connections is waited for
+            events = self.world.client.events
+            events[:] = [each for each in events if not isinstance(each, Exchange)]
 
     async def _check(self, target: bytes, method: bytes, content: bytes | None) -> None:
         viewer = await self.world.open_viewer()
