@@ -303,6 +303,7 @@ def test_heads_that_nobody_takes_have_a_bound() -> None:
     for stream in streams:
         inbox.receive(stream, large)
     assert inbox.crowded
+    assert inbox.head_bytes > len(streams) * MAX_FRAME_BYTES
     assert inbox.victim(streams) is streams[0]
     for stream in streams:
         inbox.took_head(stream, large.fields)
@@ -310,6 +311,7 @@ def test_heads_that_nobody_takes_have_a_bound() -> None:
     for stream in streams:
         inbox.drop(stream)
         assert not inbox.crowded
+    assert inbox.head_bytes == 0
 
 
 def test_a_squeezed_tunnel_has_a_victim_sooner() -> None:
