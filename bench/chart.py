@@ -16,7 +16,7 @@ SHOWN: Final = (
 )
 COLOURS: Final = {"ssh -R": "#8a8f98", "nginx proxy": "#c9ccd1", "wormkey": "#d9480f"}
 WIDTH: Final = 760
-_LABEL: Final = 230
+_LABEL: Final = 250
 _BAR: Final = 16
 _ROW: Final = 22
 
