@@ -24,6 +24,8 @@ def test_systemd_holds_the_sockets_where_it_is_asked(machine: Machine) -> None:
     assert [line_of(unit, "FileDescriptorName") for unit in units] == ["gateway", "control"]
     assert machine.install()[0] == 0
     assert machine.calls() == START
+    assert machine.install("--sockets")[0] == 0  # what an interrupted one may have left undone
+    assert machine.calls() == [*taking[:-1], START[-1]]
     assert machine.install("--control", "unix:/run/wormkey/control.sock")[0] == 0
     assert machine.calls() == taking
     assert line_of(units[1], "ListenStream") == "/run/wormkey/control.sock"
