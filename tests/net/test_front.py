@@ -167,3 +167,14 @@ async def test_a_closed_connection_is_gone_at_once(plane: Plane) -> None:
     with trio.fail_after(5):
         while trio.lowlevel.current_statistics().tasks_living > before[1] + 2:  # noqa: ASYNC110 - nothing tells
             await trio.lowlevel.checkpoint()
+
+
+async def test_who_has_just_connected_may_still_speak_at_the_end(plane: Plane) -> None:
+    """His request was on its way; who had one before and waits is closed at once."""
+    known, fresh = await plane.connect(), await plane.connect()
+    assert (await known.exchange(b"/health")).status == 200
+    plane.stop.set()
+    assert await known.read_rest() == b""
+    assert (await fresh.exchange(b"/health")).status == 200
+    await known.aclose()
+    await fresh.aclose()

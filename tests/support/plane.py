@@ -42,6 +42,7 @@ class Plane:
     port: int
     nursery: trio.Nursery
     listeners: list[trio.SocketListener]
+    stop: trio.Event
 
     async def connect(self) -> Viewer:
         """Open a connection."""
@@ -119,7 +120,7 @@ async def open_plane(tmp_path: Path, **settings: Any) -> AsyncIterator[Plane]:
                 await nursery.start(partial(serve_control, node, listeners, stop.wait))
                 name = listeners[0].socket.getsockname()
                 port = name[1] if isinstance(name, tuple) else 0
-                yield Plane(node, daemon, port, nursery, listeners)
+                yield Plane(node, daemon, port, nursery, listeners, stop)
                 stop.set()
         finally:
             for listener in listeners:
