@@ -12,12 +12,13 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 import trio
-from attrs import Factory, define, evolve, field, frozen
+from attrs import define, evolve, field, frozen
 
 from wormkey import fields, forwarded, gate, isolation, owners, policy, throttle, viewers
 from wormkey.agents import agent_name
 from wormkey.cookies import values_of
 from wormkey.errors import AdmissionError
+from wormkey.fields import Named
 from wormkey.frames import RequestHead
 from wormkey.http1 import Http1Limits
 from wormkey.node import Node
@@ -31,7 +32,6 @@ from wormkey.viewers import Viewer, ViewerIds
 
 if TYPE_CHECKING:
     from wormkey.config import Settings
-
 
 _NOBODY: Final = ViewerIds(None, "")
 
@@ -90,9 +90,9 @@ class Admitted:
 
 
 async def admit_viewer(
-    node: Node, head: RequestHead, route: ToTunnel, caller: Caller, scheme: bytes
+    node: Node, head: RequestHead, named: Named, route: ToTunnel, caller: Caller, scheme: bytes
 ) -> Admitted:
-    """Return what the request may do, its viewer counted.
+    """Return what the request may do, its viewer counted; ``named`` are its fields by name.
 
     Raises:
         AdmissionError: 404 nobody has the name, 429 after too many such; 410 the session is over;
@@ -108,7 +108,7 @@ async def admit_viewer(
             sentence = "By path, a service worker's script must lie under /s/SLUG/."
             raise AdmissionError(404, "not_found", sentence)
     entry = find_live(node, route.slug, address)
-    request = _Request(node, head, route, entry.session, address, scheme, caller)
+    request = _Request(node, head, named, route, entry.session, address, scheme, caller)
     shown = await request.read_credentials()
     if not _has_same_credentials(entry.session, request.session):  # changed while a hash was made
         facts = evolve(shown.facts, authenticated=False, knows_password=False)
@@ -116,7 +116,7 @@ async def admit_viewer(
     verdict = policy.admit(entry.session, shown.facts)
     match verdict:
         case policy.Challenge():
-            if fields.get(head.fields, b"authorization"):  # a browser's first request has none
+            if b"authorization" in named:  # a browser's first request has none
                 node.metrics.failed_authentications["viewer"] += 1
             raise AdmissionError(
                 401,
@@ -165,21 +165,22 @@ class _Shown:
     wrong: bool = False  # a password that is not the session's
 
 
-@frozen
+@define(eq=False)
 class _Request:
     """One request for one session, on its way in."""
 
     node: Node
     head: RequestHead
+    named: Named
     route: ToTunnel
     session: Session
     address: str
     scheme: bytes
     caller: Caller
-    _cookies: list[bytes] = field(
-        init=False,
-        default=Factory(lambda self: fields.get(self.head.fields, b"cookie"), takes_self=True),
-    )
+
+    @property
+    def _cookies(self) -> list[bytes]:
+        return self.named.get(b"cookie", [])
 
     def _is_owner(self) -> bool:
         """Tell whether an owner's browser asks: by its pass, or on the base host by its cookie."""
@@ -193,12 +194,13 @@ class _Request:
             AdmissionError: 429 after too many wrong passwords.
         """
         session, owner = self.session, self._is_owner()
-        authorization = fields.get(self.head.fields, b"authorization")
+        authorization = self.named.get(b"authorization", [])
+        length = self.named.get(b"content-length")
         facts = Facts(
             target=self.route.target,
             method=self.head.method,
             address=self.address,
-            content_length=_content_length(self.head),
+            content_length=None if length is None else int(length[0]),
             owner=owner,
         )
         head = RequestHead(self.head.method, self.route.target, self.head.fields)
@@ -241,7 +243,7 @@ class _Request:
 
     def _is_navigation(self) -> bool:
         """Tell whether a person's browser asks for a page, which has an address bar."""
-        accept = b",".join(fields.get(self.head.fields, b"accept")).lower()
+        accept = b",".join(self.named.get(b"accept", ())).lower()
         return self.head.method == b"GET" and b"text/html" in accept
 
     def enter(self, entry: Entry, shown: _Shown) -> Admitted:
@@ -272,7 +274,7 @@ class _Request:
     def _recognise(self) -> Acquaintance:
         """Return whose request this is."""
         known, key, session_id = self.caller.acquaintance, self.node.key, self.session.session_id
-        agent = (fields.get(self.head.fields, b"user-agent") or [b""])[0]
+        agent = self.named.get(b"user-agent", [b""])[0]
         # No field's value holds a NUL (grammar.py), so that different parts never read alike.
         parts = (session_id.encode(), self.address.encode(), self.scheme, agent, *self._cookies)
         shown = blake2b(b"\0".join(parts)).digest()
@@ -301,11 +303,6 @@ class _Request:
 
 def _has_same_credentials(one: Session, other: Session) -> bool:
     return (one.password_hash, one.gate_hash) == (other.password_hash, other.gate_hash)
-
-
-def _content_length(head: RequestHead) -> int | None:
-    values = fields.get(head.fields, b"content-length")
-    return int(values[0]) if values else None
 
 
 def _without_authorization(head: RequestHead) -> RequestHead:

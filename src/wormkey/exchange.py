@@ -22,6 +22,7 @@ from wormkey.frames import Data, Fields, RequestHead, Response, ResponseHead, Tr
 from wormkey.grammar import check_tunnel_response
 from wormkey.http1 import READ_BYTES, ViewerRequest
 from wormkey.http1_viewer import ViewerConnection
+from wormkey.idlewatch import IdleWatch
 from wormkey.overlay import Bar, Decoding, Insertion, plan, without_digests
 from wormkey.scopes import Child, Drain, alongside, together
 from wormkey.tally import Tally
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from wormkey.tunnel import Tunnel
     from wormkey.tunnelstream import TunnelStream
 
-TOUCH_S: Final = 1.0  # how much too early an idle time may end, or an eighth of it
 FLUSH_BYTES: Final = 64 * 1024  # answers are joined up to here while more is ready
 
 
@@ -60,6 +60,7 @@ class Exchange:
     settings: Settings
     drain: Drain
     tally: Tally
+    idle_watch: IdleWatch
     extra: Fields = ()
     private: Fields = ()
     max_content_bytes: Callable[[], int] = lambda: 0  # as the rules are now; 0 for any number
@@ -72,9 +73,11 @@ class Exchange:
     on_upgrade: Callable[[], None] = lambda: None
     _boundary: Boundary | None = None  # of what a WebSocket's viewer was sent
     _raw: trio.abc.Stream | None = None
-    _scope: trio.CancelScope = field(factory=trio.CancelScope)
+    _scope: trio.CancelScope | None = None
     _limit_s: float = field(init=False)
-    _touched_at: float = 0.0
+    _moved: bool = False  # since the last look
+    _moved_at: float = 0.0
+    _too_slow: bool = False
 
     def __attrs_post_init__(self) -> None:
         """Until the answer starts, it is the origin's time that runs."""
@@ -96,7 +99,7 @@ class Exchange:
         def lost() -> Exception:
             if self.cancelled:
                 return StreamError(ErrorCode.CANCELLED, "the viewer is gone")
-            if self._scope.cancelled_caught:
+            if self._too_slow:
                 text = f"nothing moved for {self._limit_s:g} s"
                 return StreamError(ErrorCode.ORIGIN_TIMEOUT, text)
             return tunnel.lost()
@@ -104,15 +107,18 @@ class Exchange:
         if self.cancelled:
             raise lost()
         self.tries += 1
-        self._touched_at = trio.current_time()
-        deadline = self._touched_at + self._limit_s
-        self._scope = trio.CancelScope(deadline=deadline)
-        await Child[None](self._scope).run(
-            tunnel.nursery,
-            lambda: self._carry(tunnel),
-            lost=lost,
-            cleanup_timeout_s=self.settings.close_timeout_s,
-        )
+        self._moved_at = trio.current_time()
+        self._scope = trio.CancelScope()
+        self.idle_watch.add(self)
+        try:
+            await Child[None](self._scope).run(
+                tunnel.nursery,
+                lambda: self._carry(tunnel),
+                lost=lost,
+                cleanup_timeout_s=self.settings.close_timeout_s,
+            )
+        finally:
+            self.idle_watch.discard(self)
 
     def waits_in(self, scope: trio.CancelScope) -> None:
         """Say that the exchange waits in ``scope``, before run()."""
@@ -121,20 +127,17 @@ class Exchange:
     def cancel(self, reason: str | None = None) -> None:
         """End the exchange now, wherever it waits; run() and what comes before it say so."""
         self.cancelled = True
-        self._scope.cancel(reason=reason)
+        if self._scope is not None:
+            self._scope.cancel(reason=reason)
 
-    def _touch(self, limit_s: float) -> None:
-        """Something moved: an idle time of ``limit_s`` starts anew.
-
-        Moving a deadline costs as much as a frame, so one that was just moved stays.
-        """
-        now = trio.current_time()
-        if limit_s == self._limit_s and now - self._touched_at < min(TOUCH_S, limit_s / 8):
-            return
-        self._limit_s = limit_s
-        self._touched_at = now
-        self.tally.seen()
-        self._scope.deadline = now + limit_s
+    def look(self, now: float) -> None:
+        """Note what moved since the last look; end the exchange if nothing did for too long."""
+        if self._moved:
+            self._moved, self._moved_at = False, now
+            self.tally.seen()
+        elif now - self._moved_at >= self._limit_s and self._scope is not None:
+            self._too_slow = True
+            self._scope.cancel(reason="nothing moved for too long")
 
     async def _carry(self, tunnel: Tunnel) -> None:
         # The stream of an upgrade stays open for the bytes that follow a 101.
@@ -160,7 +163,7 @@ class Exchange:
         try:
             while not self.viewer.content_finished:
                 data = await self.viewer.receive_content()
-                self._touch(self._limit_s)
+                self._moved = True
                 if data:
                     self.tally.received(len(data))
                     self._check_size()
@@ -184,7 +187,7 @@ class Exchange:
         head = await self._final_head(stream)
         idle_s = self.settings.stream_idle_timeout_s
         if head.status == 101:
-            self._touch(idle_s)
+            self._limit_s = idle_s
             await self._upgrade(stream, head)
             return
         if self.head.upgrade:
@@ -209,9 +212,10 @@ class Exchange:
         self, stream: TunnelStream, head: ResponseHead, insertion: Insertion | None
     ) -> None:
         """Send the final answer as it comes; credit goes back for what the viewer has taken."""
-        viewer, tally, idle_s = self.viewer, self.tally, self.settings.stream_idle_timeout_s
+        viewer, tally = self.viewer, self.tally
+        self._limit_s = self.settings.stream_idle_timeout_s
         extra = self.extra if fields.is_shared(head.fields) else self.extra + self.private
-        answer = evolve(head, fields=head.fields + extra)
+        answer = evolve(head, fields=head.fields + extra) if extra else head
         # RFC 9112 §9.6: an answer that may come before its request is read announces the close.
         viewer.write_head(answer, close=self.drain.closing or not viewer.content_finished)
         tally.answered(head.status, trio.current_time())
@@ -219,7 +223,7 @@ class Exchange:
         trailers: Fields = ()
         while not stream.ended:
             if taken >= FLUSH_BYTES or not stream.ready:
-                self._touch(idle_s)
+                self._moved = True
                 await viewer.flush()
                 stream.release(taken)
                 tally.sent(taken)
@@ -241,8 +245,7 @@ class Exchange:
             viewer.write_content(insertion.end())
             trailers = without_digests(trailers)
         viewer.write_end(trailers)
-        if taken:
-            self._touch(idle_s)
+        self._moved = True
         await viewer.flush()
         stream.release(taken)
         tally.sent(taken)
@@ -251,7 +254,7 @@ class Exchange:
         """Pass interim heads on as they come; return the final one, as the viewer may see it."""
         while True:
             frame = await stream.receive()
-            self._touch(self._limit_s)
+            self._moved = True
             if not isinstance(frame, Response):
                 raise StreamError(ErrorCode.PROTOCOL_ERROR, "content before an answer's head")
             try:
@@ -292,7 +295,7 @@ class Exchange:
     async def _raw_inbound(self, stream: TunnelStream, raw: trio.abc.Stream, early: bytes) -> None:
         data = early or await receive(raw, READ_BYTES)
         while data:
-            self._touch(self._limit_s)
+            self._moved = True
             self.tally.received(len(data))
             await stream.send(data)
             data = await receive(raw, READ_BYTES)
@@ -301,7 +304,7 @@ class Exchange:
     async def _raw_outbound(self, stream: TunnelStream, raw: trio.abc.Stream) -> None:
         while not stream.ended:
             frame = await stream.receive()
-            self._touch(self._limit_s)
+            self._moved = True
             if isinstance(frame, Data) and frame.data:
                 boundary, self._boundary = self._boundary, None  # unknown after half of a write
                 idle_s, rate = self.settings.write_idle_timeout_s, self.settings.min_rate_bytes

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from attrs import evolve, frozen
 
@@ -23,6 +23,8 @@ from wormkey.names import PublicName, host_of, move_page
 
 if TYPE_CHECKING:
     from wormkey.frames import Fields
+
+Named: TypeAlias = dict[bytes, list[bytes]]
 
 HOP_BY_HOP: Final = frozenset(
     {
@@ -104,6 +106,14 @@ def get(fields: Fields, name: bytes) -> list[bytes]:
     """Return the values of every field of this name (lower case), in order."""
     size = len(name)
     return [value for key, value in fields if len(key) == size and key.lower() == name]
+
+
+def by_name(fields: Fields) -> Named:
+    """Return all values of each field, in order, by its name in lower case (RFC 9110 §5.3)."""
+    found: dict[bytes, list[bytes]] = {}
+    for name, value in fields:
+        found.setdefault(name.lower(), []).append(value)
+    return found
 
 
 def content_length(fields: Fields) -> int | None:

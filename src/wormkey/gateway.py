@@ -30,6 +30,7 @@ from wormkey.exchange import Exchange, refusal_of
 from wormkey.fields import ViewerFacts
 from wormkey.holds import RETRY_AFTER_S, Holds, PassedOnError
 from wormkey.http1_viewer import ViewerConnection
+from wormkey.idlewatch import IdleWatch
 from wormkey.leavers import Leavers
 from wormkey.metrics import VIEWER_LEFT
 from wormkey.node import Node
@@ -55,6 +56,7 @@ RETRIED: Final = frozenset({b"GET", b"HEAD"})  # sent again when a tunnel dies b
 MAX_TRIES: Final = 3
 SPARED: Final = frozenset({"health", "tunnel"})  # answered also where viewers have no room
 
+_NONE: Final = (b"",)  # the values of a field that is not there
 _LEFT = (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError)
 
 
@@ -71,6 +73,7 @@ class Gateway:
     )
     connections: int = 0  # viewers' and tunnels'
     _leavers: Leavers = field(factory=Leavers)
+    _idle_watch: IdleWatch = field(factory=IdleWatch)
     _desk: Desk = field(
         init=False,
         default=Factory(
@@ -88,9 +91,10 @@ class Gateway:
     )
 
     async def run(self) -> None:
-        """Watch for viewers who leave, and over the memory. Cancellation: stops watching."""
+        """Watch viewers who leave, what stands still, the memory. Cancellation: stops watching."""
         async with trio.open_nursery() as watching:
             watching.start_soon(self._leavers.run)
+            watching.start_soon(self._idle_watch.run)
             watching.start_soon(self._relief.run)
 
     def _viewers_bytes(self) -> int:
@@ -214,18 +218,20 @@ class Gateway:
         """Send a request where it belongs; false when the connection is not HTTP any more."""
         viewer, caller, tally = visit.viewer, visit.caller, visit.tally
         received = request.head.fields
-        host = (fields.get(received, b"host") or [b""])[0]
+        named = fields.by_name(received)
+        host = named.get(b"host", _NONE)[0]
         scheme = None
         if caller.trusted:
             said = fields.behind_proxy(
                 received, ViewerFacts(peer="", scheme=b"http", authority=host, trusted=True)
             )
             host, scheme = said.authority, said.scheme
+        page = routing.Page(named.get(b"referer", _NONE)[0], named.get(b"sec-fetch-mode", _NONE)[0])
         route = routing.resolve(
             target=request.head.target,
             host=host,
-            cookies=fields.get(received, b"cookie"),
-            page=_page_of(received),
+            cookies=named.get(b"cookie", ()),
+            page=page,
             public=self.node.public,
         )
         crowded = seat.on_trial or self._relief.budget.shedding
@@ -243,7 +249,7 @@ class Gateway:
                     shared_origin=route.by != "host",
                     sandboxed=route.by != "host" and self.node.settings.routing == "host",
                 )
-                return await self._proxy(visit, request, route, facts)
+                return await self._proxy(visit, request, route, facts, named)
             case routing.Reserved(name="health"):
                 await self._answers.text(visit, b"ok\n")
             case routing.Reserved(name="tunnel"):
@@ -277,9 +283,10 @@ class Gateway:
         request: ViewerRequest,
         route: routing.ToTunnel,
         facts: ViewerFacts,
+        named: fields.Named,
     ) -> bool:
         node, viewer, tally = self.node, visit.viewer, visit.tally
-        admitted = await admit_viewer(node, request.head, route, visit.caller, facts.scheme)
+        admitted = await admit_viewer(node, request.head, named, route, visit.caller, facts.scheme)
         entry = admitted.entry
         tally.admit(entry.session, entry.meter, node.now, admitted.viewer.viewer_id)
         cookies = tuple((b"Set-Cookie", cookie) for cookie in admitted.cookies)
@@ -295,8 +302,10 @@ class Gateway:
         extra: Fields = ()
         if route.visit:
             extra = ((b"Set-Cookie", routing.route_cookie(route.slug, node.public)),)
-        exchange = Exchange(viewer, request, head, facts, node.settings, node.drain, tally, extra)
-        exchange.private = cookies
+        exchange = Exchange(
+            viewer, request, head, facts, node.settings, node.drain, tally, self._idle_watch
+        )
+        exchange.extra, exchange.private = extra, cookies
         exchange.decoding = entry.decoding
         if admitted.facts.owner and not facts.sandboxed and wants_bar(head):
             exchange.head = prepare(head)
@@ -344,7 +353,7 @@ class Gateway:
             trio.BrokenResourceError: the viewer left before it, and so do the others of _LEFT.
             StreamError: the exchange was cancelled.
         """
-        hold_until = trio.current_time() + self.node.settings.hold_s
+        hold_until = exchange.tally.began_at + self.node.settings.hold_s
         while True:
             tunnel = await self._holds.find_tunnel(
                 entry, exchange.request, hold_until, owner=owner, waits_in=exchange.waits_in
@@ -384,12 +393,6 @@ class Gateway:
         if isinstance(error, StreamError):
             return error.retryable
         return isinstance(error, TunnelError) and exchange.head.method in RETRIED
-
-
-def _page_of(received: Fields) -> routing.Page:
-    """Return what the browser says of the page that asks."""
-    pages, modes = fields.get(received, b"referer"), fields.get(received, b"sec-fetch-mode")
-    return routing.Page(b"".join(pages[:1]), b"".join(modes[:1]))
 
 
 def _base_of(route: routing.ToTunnel) -> bytes:

@@ -48,7 +48,8 @@ class Leavers:
             self._watched[fd] = scope
             self._fins.pop(fd, None)
             self._poll.register(fd, _READ_HANGUP)
-            self._sleeping.unpark_all()
+            if self._sleeping:
+                self._sleeping.unpark()
         return fd
 
     def unwatch(self, fd: int, scope: Cancellable) -> None:

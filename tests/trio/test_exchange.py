@@ -17,6 +17,7 @@ from wormkey.frames import Data, RequestHead, Response, ResponseHead, StreamId, 
 from wormkey.http1 import Http1Limits
 from wormkey.http1_origin import OriginConnection
 from wormkey.http1_viewer import ViewerConnection
+from wormkey.idlewatch import IdleWatch
 from wormkey.metrics import Metrics
 from wormkey.origin import Origin
 from wormkey.scopes import Drain
@@ -127,7 +128,7 @@ async def test_credit_is_given_only_for_what_the_viewers_socket_has_taken() -> N
         request = await viewer.receive_request()
         assert request is not None
         exchange = Exchange(
-            viewer, request, HEAD, facts, Settings(), Drain(), Tally(Metrics(), 0.0)
+            viewer, request, HEAD, facts, Settings(), Drain(), Tally(Metrics(), 0.0), IdleWatch()
         )
         async with trio.open_nursery() as nursery:
             tunnel = OneStreamTunnel(stream, nursery)

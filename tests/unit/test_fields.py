@@ -302,3 +302,10 @@ def test_the_apps_hop_is_made_anew() -> None:
     )
     assert at_origin((b"TE", b"trailers"))[-2:] == ((b"Connection", b"TE"), (b"TE", b"trailers"))
     assert not get(at_origin((b"TE", b"gzip")), b"te")
+
+
+def test_values_are_found_by_name_in_any_case_and_in_order() -> None:
+    """RFC 9110 §5.1 and §5.3: names have no case, the order of repeated fields stays."""
+    received = ((b"Accept", b"a"), (b"HOST", b"h"), (b"accept", b"b"))
+    assert fields.by_name(received) == {b"accept": [b"a", b"b"], b"host": [b"h"]}
+    assert fields.by_name(()) == {}
