@@ -30,6 +30,7 @@ from bench.systems import (
     System,
     direct,
     remove_file,
+    start_bare,
     start_nginx,
     start_origins,
     start_ssh,
@@ -159,7 +160,7 @@ def start_systems(
 ) -> list[System]:
     """Start what is there to compare with, then our own trees."""
     systems = []
-    others = () if alone else (direct, start_nginx, start_ssh)
+    others = () if alone else (direct, start_nginx, start_ssh, start_bare)
     for start in (*others, *(wormkey(name, tree) for name, tree in ours.items())):
         try:
             systems.append(start(started, origins))
@@ -225,7 +226,7 @@ def measure(systems: list[System], arguments: argparse.Namespace) -> Figures:
         measure_memory(figures, system, "at first")
     for number in range(arguments.rounds):
         for name in arguments.only:
-            for system in systems:
+            for system in (each for each in systems if name in each.carries):
                 print(f"round {number + 1}: {name}, {system.name}", file=sys.stderr)
                 MEASURES[name](figures, system, arguments.seconds)
     for system in systems:

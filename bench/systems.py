@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 FILE_MIB: Final = 256
+LOADS: Final = frozenset({"requests", "bulk", "streams"})
 ROOT: Final = Path(__file__).resolve().parent.parent
 BIG_FOLDERS: Final = (Path("/dev/shm"), Path("/tmp"))  # noqa: S108 - the first that is there
 
@@ -44,6 +45,7 @@ class System:
     app: Way
     programs: tuple[Program, ...] = field(default=())  # those that carry, not the origins
     control: int = 0  # the control plane's port, of this project
+    carries: frozenset[str] = LOADS
 
 
 @frozen
@@ -170,6 +172,19 @@ def start_ssh(programs: Programs, origins: Origins) -> System:
     wait_port(app, "ssh -R")
     ways = Way(files, f"localhost:{files}"), Way(app, f"localhost:{app}")
     return System("ssh -R", *ways, (server, client))
+
+
+def start_bare(programs: Programs, origins: Origins) -> System:
+    """Start the bare stack (bench/bare.py): what trio and the kernel cost with nothing on them."""
+    viewers, tunnel = free_port(), free_port()
+    command = [sys.executable, "-P", str(ROOT / "bench" / "bare.py")]
+    ends = [
+        programs.start(f"bare {role}", [*command, role, *map(str, ports)])
+        for role, ports in (("gateway", (viewers, tunnel)), ("client", (tunnel, origins.files)))
+    ]
+    wait_port(viewers, "the bare gateway")
+    way = Way(viewers, f"localhost:{viewers}")
+    return System("bare stack", way, way, tuple(ends), carries=frozenset({"requests"}))
 
 
 def environment(programs: Programs, name: str, tree: Path) -> dict[str, str]:

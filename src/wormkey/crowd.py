@@ -67,6 +67,9 @@ class Crowd:
 
     def _rates(self, rules: Policy, ids: ViewerIds, now: float) -> Sequence[tuple[Throttle, str]]:
         """Return the rates that a request counts for, if it is let in; none of them refuses it."""
+        if not (rules.viewer_rate or rules.tunnel_rate):
+            self._viewer_rate = self._tunnel_rate = None
+            return ()
         self._viewer_rate = _rate(self._viewer_rate, rules.viewer_rate)
         self._tunnel_rate = _rate(self._tunnel_rate, rules.tunnel_rate)
         rates = [

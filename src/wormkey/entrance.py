@@ -184,6 +184,8 @@ class _Request:
 
     def _is_owner(self) -> bool:
         """Tell whether an owner's browser asks: by its pass, or on the base host by its cookie."""
+        if not self._cookies:
+            return False
         read = owners.pass_browser if self.route.by == "host" else owners.owner_browser
         return read(self.node.key, self.session, self._cookies, self.scheme) is not None
 

@@ -196,6 +196,27 @@ async def test_gateway_pages_escape_what_the_viewer_sent() -> None:
         assert b"<script" not in answer.data
 
 
+async def test_slugs_without_end_lead_nowhere_and_are_not_shown() -> None:
+    """5,000 bytes in the path, in the cookie, or in a Host, which no name is (RFC 1035 §2.3.4)."""
+    long = b"a" * 5000
+    async with open_world(each_request(_say_target)) as world:
+        cookie = ((b"Cookie", b"wormkey_route=" + long),)
+        asked = (
+            (404, b"/s/" + long + b"/", world.base, ()),
+            (404, b"/s/" + long, world.base, ()),
+            (404, b"/s/" + world.slug.encode() + long + b"/", world.base, ()),
+            (400, b"/", long + b".localhost", ()),
+            (400, b"/", world.slug.encode() + long + b".localhost", ()),
+            (404, b"/x", world.base, cookie),
+        )
+        for status, target, authority, fields in asked:
+            answer = await world.exchange(target, authority=authority, fields=fields)
+            assert answer.status == status, target[:20]
+            assert answer.head.get(b"Location") is None
+            assert long[:100] not in answer.data
+        assert world.origin.requests == []
+
+
 async def test_head_of_a_gateway_page_has_no_content() -> None:
     """The strict viewer would take content for the next answer."""
     async with open_world() as world:
