@@ -20,8 +20,6 @@ import click
 
 from wormkey import __version__
 from wormkey.advice import warnings_of
-from wormkey.audits import audit
-from wormkey.backup import backup
 from wormkey.command import (
     EXIT_UNEXPECTED,
     EXIT_USAGE,
@@ -33,9 +31,6 @@ from wormkey.command import (
 from wormkey.config import FdAddress, TcpAddress, UnixAddress
 from wormkey.errors import ConfigError, StoreError
 from wormkey.inheritance import Inheritance
-from wormkey.install import install, uninstall
-from wormkey.status import status
-from wormkey.tokens import token
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +43,7 @@ log = logging.getLogger(__name__)
 
 _HEALTH_TIMEOUT_S: Final = 3.0  # Docker's and systemd's checks come every 10 s or less often
 _HEALTH_REQUEST: Final = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+_ELSEWHERE: Final = ("audit", "backup", "install", "status", "token", "uninstall")
 _STATUS_LINE_BYTES: Final = len(b"HTTP/1.1 200")
 _WILDCARDS: Final = frozenset({None, "::", "0.0.0.0"})  # noqa: S104 - compared, never bound
 
@@ -83,7 +79,33 @@ def _reason(error: OSError) -> str:
     return f"{error.filename}: {reason}" if error.filename else reason
 
 
+class _Commands(click.Group):
+    """Reads the files of the other commands when one is asked for: who serves needs none of them.
+
+    They are a megabyte, and a tenth of the time until the daemon is ready.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return sorted({*super().list_commands(ctx), *_ELSEWHERE})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command by its name; None where there is no such."""
+        if cmd_name in _ELSEWHERE:
+            _read_others()
+        return super().get_command(ctx, cmd_name)
+
+
+def _read_others() -> None:
+    from wormkey import audits, backup, install, status, tokens
+
+    others = (audits.audit, backup.backup, status.status, tokens.token)
+    for command in (*others, install.install, install.uninstall):
+        _wormkeyd.add_command(command)
+
+
 @click.group(
+    cls=_Commands,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Every option is also a key of the --config file: --head-timeout 10s is "
@@ -182,7 +204,3 @@ async def _connect(address: Address) -> trio.SocketStream:
             )
         case TcpAddress() | FdAddress():
             raise ConfigError(f"healthcheck cannot know where {address} listens; name its address")
-
-
-for _command in (audit, backup, status, token, install, uninstall):
-    _wormkeyd.add_command(_command)
