@@ -16,10 +16,9 @@ from attrs import evolve, frozen
 
 from wormkey import fields, pages
 from wormkey.entrance import Caller
-from wormkey.fields import ViewerFacts
 from wormkey.frames import ResponseHead
 from wormkey.gate import PasswordWanted
-from wormkey.hardening import OWN_ANSWER, strict_transport
+from wormkey.hardening import OWN_ANSWER
 from wormkey.http1 import ViewerRequest
 from wormkey.http1_viewer import ViewerConnection
 from wormkey.node import Node
@@ -177,28 +176,10 @@ class Answers:
         reason = REASONS.get(head.status, b"")
         last = visit.last or visit.request is None
         close = last or self.node.drain.closing or not viewer.content_finished
-        own = head.fields + self._strict_transport(visit)
+        own = head.fields
+        if visit.request is not None:
+            own += self.node.strict_fields(visit.caller.peer, visit.request.head.fields)
         viewer.write_head(evolve(head, reason=reason, fields=own), close=close)
         viewer.write_content(body)
         viewer.write_end()
         await viewer.flush()
-
-    def _strict_transport(self, visit: Visit) -> Fields:
-        """Return Strict-Transport-Security where this request came by https, as far as is known.
-
-        A trusted proxy tells. From others the public URL's scheme counts, as it does for what
-        apps are told (X-Forwarded-Proto); who came by plain http all the same ignores the field.
-        """
-        public = self.node.public
-        if visit.request is None or public.scheme != b"https":
-            return ()
-        received = visit.request.head.fields
-        host = (fields.get(received, b"host") or [b""])[0]
-        facts = ViewerFacts(
-            peer=visit.caller.peer,
-            scheme=b"http" if visit.caller.trusted else public.scheme_of(host),
-            authority=host,
-            trusted=visit.caller.trusted,
-        )
-        said = fields.behind_proxy(received, facts)
-        return strict_transport((public.scheme, public.port), said.scheme, said.authority)

@@ -25,7 +25,6 @@ from wormkey.errors import AdmissionError, OriginError, StreamError
 from wormkey.fields import HOP_BY_HOP, get, upgrade_offer
 from wormkey.forwarded import is_trusted
 from wormkey.frames import Fields, ResponseHead
-from wormkey.guard import strict_fields
 from wormkey.hardening import OWN_ANSWER
 from wormkey.http1 import Http1Limits, ViewerRequest
 from wormkey.http1_origin import OriginConnection
@@ -168,7 +167,7 @@ class Front:
                 raise AdmissionError(503, "overloaded", text, fields=retry)
             await self._call(viewer, request, peer, last=last)
         except AdmissionError as error:
-            strict = strict_fields(self.node, peer, request.head.fields)
+            strict = self.node.strict_fields(peer, request.head.fields)
             await self._refuse(viewer, error, strict)
             return False
         if viewer.next_cycle() and not self._closing and seat.lasts:

@@ -22,9 +22,6 @@ from starlette.routing import Match
 from starlette.types import ASGIApp
 
 from wormkey.errors import AdmissionError
-from wormkey.fields import ViewerFacts, behind_proxy, get
-from wormkey.forwarded import is_trusted
-from wormkey.hardening import strict_transport
 from wormkey.introduction import Introduction
 from wormkey.metrics import status_class
 from wormkey.node import Node
@@ -259,7 +256,7 @@ class Guard:
     def _strict(self, scope: Scope) -> Fields:
         peer: str = scope["client"][0] if scope.get("client") else ""
         received: Fields = tuple((bytes(name), bytes(value)) for name, value in scope["headers"])
-        return strict_fields(self.node, peer, received)
+        return self.node.strict_fields(peer, received)
 
 
 async def _refuse_websocket(receive: Receive, send: Send) -> None:
@@ -294,20 +291,3 @@ def _replay(content: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": content, "more_body": False}
 
     return replay
-
-
-def strict_fields(node: Node, peer: str, received: Fields) -> Fields:
-    """Return Strict-Transport-Security where a request came by https, as far as is known.
-
-    As at the gateway: a trusted proxy tells, and from others the public URL's scheme counts for
-    its host and the names under it.
-    """
-    public = node.public
-    if public.scheme != b"https":
-        return ()
-    trusted = is_trusted(peer, node.settings.trusted_proxies)
-    host = (get(received, b"host") or [b""])[0]
-    scheme = b"http" if trusted else public.scheme_of(host)
-    facts = ViewerFacts(peer=peer, scheme=scheme, authority=host, trusted=trusted)
-    said = behind_proxy(received, facts)
-    return strict_transport((public.scheme, public.port), said.scheme, said.authority)

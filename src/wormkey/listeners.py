@@ -40,13 +40,11 @@ _ANY: Final = (
 _NO_SUCH_FAMILY: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
 
 
-async def open_listeners(
-    address: Address, *, backlog: int = BACKLOG, user_timeout_s: float | None = None
-) -> list[trio.SocketListener]:
+async def open_listeners(address: Address, *, backlog: int = BACKLOG) -> list[trio.SocketListener]:
     """Return listeners that accept at ``address`` from now on.
 
     A host with several addresses, and ``:port``, give a listener for each; with port 0 all have
-    the same port. ``user_timeout_s`` (TCP_USER_TIMEOUT) passes to every accepted connection.
+    the same port.
 
     Cancellation: atomic; nothing stays open.
 
@@ -55,11 +53,6 @@ async def open_listeners(
         ConfigError: an inherited descriptor that is no listening stream socket.
     """
     sockets = await _open(address, backlog)
-    if user_timeout_s is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
-        for sock in sockets:
-            if sock.family != socket.AF_UNIX:
-                timeout_ms = max(1, round(user_timeout_s * 1000))
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout_ms)
     return [trio.SocketListener(trio.socket.from_stdlib_socket(sock)) for sock in sockets]
 
 

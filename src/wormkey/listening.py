@@ -56,9 +56,7 @@ class Heirloom:
     inheritance: Inheritance | None
     lock: int
 
-    async def listen(
-        self, role: str, address: Address, user_timeout_s: float | None = None
-    ) -> list[trio.SocketListener]:
+    async def listen(self, role: str, address: Address) -> list[trio.SocketListener]:
         """Return the listeners of a role: those that were inherited for this very address, or new.
 
         Raises:
@@ -67,9 +65,7 @@ class Heirloom:
         Cancellation: atomic.
         """
         fds = self.inheritance.sockets_at(role, str(address)) if self.inheritance else ()
-        return await open_listeners(
-            FdAddress(fds) if fds else address, user_timeout_s=user_timeout_s
-        )
+        return await open_listeners(FdAddress(fds) if fds else address)
 
     async def listen_privately(self, settings: Settings) -> list[trio.SocketListener]:
         """Return the admin socket's listener; none with --store memory, or where none can be made.

@@ -11,6 +11,7 @@ import secrets
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import trio
 from attrs import Factory, define
@@ -18,6 +19,9 @@ from attrs import Factory, define
 from wormkey.access import Access
 from wormkey.changes import Changes
 from wormkey.config import Settings
+from wormkey.fields import ViewerFacts, behind_proxy, get
+from wormkey.forwarded import is_trusted
+from wormkey.hardening import strict_transport
 from wormkey.journal import Journal
 from wormkey.metrics import Metrics
 from wormkey.registry import Registry
@@ -27,6 +31,9 @@ from wormkey.scopes import Drain, Turnstile
 from wormkey.signing import KEY_BYTES, SigningKey
 from wormkey.throttle import Throttles
 from wormkey.tunnel import Tunnel
+
+if TYPE_CHECKING:
+    from wormkey.frames import Fields
 
 
 @define(kw_only=True, eq=False)
@@ -52,6 +59,23 @@ class Node:
     gateway_port: int | None = None  # the real one; None where there is none
     started: trio.Event = Factory(trio.Event)  # set when both listeners accept
     throttles: Throttles = Factory(lambda self: Throttles.of(self.settings), takes_self=True)
+
+    def strict_fields(self, peer: str, received: Fields) -> Fields:
+        """Return Strict-Transport-Security where a request came by https, as far as is known.
+
+        A trusted proxy tells. From others the public URL's scheme counts for its host and the names
+        under it, as it does for what apps are told (X-Forwarded-Proto); who came by plain http all
+        the same ignores the field.
+        """
+        public = self.public
+        if public.scheme != b"https":
+            return ()
+        trusted = is_trusted(peer, self.settings.trusted_proxies)
+        host = (get(received, b"host") or [b""])[0]
+        scheme = b"http" if trusted else public.scheme_of(host)
+        facts = ViewerFacts(peer=peer, scheme=scheme, authority=host, trusted=trusted)
+        said = behind_proxy(received, facts)
+        return strict_transport((public.scheme, public.port), said.scheme, said.authority)
 
     def apply(self, settings: Settings) -> None:
         """Take changed settings: what begins from now on goes by them.

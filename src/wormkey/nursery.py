@@ -143,7 +143,7 @@ async def _serve(
 ) -> None:
     metrics = Metrics()
     with ExitStack() as opened:
-        control = await heirloom.listen("control", settings.control, settings.close_timeout_s)
+        control = await heirloom.listen("control", settings.control)
         opened.callback(close_all, control)
         gateway = await heirloom.listen("gateway", settings.gateway)
         opened.callback(close_all, gateway)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+import sys
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -214,6 +215,41 @@ async def test_who_waits_in_the_queue_is_served_before_the_close() -> None:
             for stream in waiting:
                 async with stream:
                     assert await ask(stream) == b"PING"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no TCP_USER_TIMEOUT")
+@pytest.mark.parametrize("how", ["accepted", "in a burst", "at the end"])
+async def test_every_connection_is_quick_and_its_loss_is_noticed(how: str) -> None:
+    """No Nagle, probes, and a limit for what is not acknowledged, however it was accepted."""
+    options = (socket.TCP_NODELAY, socket.TCP_USER_TIMEOUT)
+    seen: list[tuple[int, ...]] = []
+
+    async def look(stream: trio.SocketStream) -> None:
+        probes = stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        seen.append(
+            (probes, *(stream.socket.getsockopt(socket.IPPROTO_TCP, each) for each in options))
+        )
+        await trio.lowlevel.checkpoint()
+
+    count = 3 if how == "in a burst" else 1
+    with trio.fail_after(TIMEOUT_S):
+        listeners = await open_listeners(parse_address("127.0.0.1:0"))
+        crowd = [
+            socket.create_connection(("127.0.0.1", bound_port(listeners))) for _ in range(count)
+        ]
+        async with trio.open_nursery() as nursery:
+            if how == "at the end":
+                assert accept_waiting(listeners, look, nursery, user_timeout_s=1.5) == count
+            else:
+                serve = partial(serve_connections, limit=10, user_timeout_s=lambda: 1.5)
+                nursery.start_soon(serve, listeners, look, nursery)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        for connection in crowd:
+            connection.close()
+        for listener in listeners:
+            listener.socket.close()
+    assert seen == [(1, 1, 1500)] * count
 
 
 async def test_a_crowd_in_the_queue_costs_few_turns() -> None:

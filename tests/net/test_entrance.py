@@ -5,14 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from attrs import asdict
 
 from tests.support.websocket import handshake_fields
 from tests.support.world import World, open_world
-from wormkey.routing import route_cookie_name
+from wormkey import viewers
+from wormkey.entrance import Caller, admit_viewer
+from wormkey.fields import by_name
+from wormkey.frames import RequestHead
+from wormkey.routing import ToTunnel, route_cookie_name
 from wormkey.values import parse_network
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tests.support.messages import Response
+    from wormkey.signing import SigningKey
 
 PROXY = (parse_network("127.0.0.1/32"),)
 
@@ -50,6 +58,37 @@ async def test_names_that_nobody_has_end_in_429(how: str) -> None:
         assert 1 <= int(refused.head.get(b"Retry-After") or b"0") <= 60
         assert (await ask(world, how, world.slug)).status == 200
         assert (await ask(world, how, "nobody-3", "192.0.2.2")).status == 404
+
+
+async def test_a_connection_remembers_who_asks_and_none_of_his_cookies(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The same request is recognised without an HMAC, another is not; no cookie stays in memory."""
+    read: list[tuple[bytes, ...]] = []
+    real = viewers.read
+
+    def count(key: SigningKey, values: Sequence[bytes]) -> bytes | None:
+        read.append(tuple(values))
+        return real(key, values)
+
+    async with open_world() as world:
+        first = await world.exchange()
+        (given,) = [each for each in first.head.all(b"Set-Cookie") if b"wormkey_viewer" in each]
+        monkeypatch.setattr(viewers, "read", count)
+        caller = Caller("192.0.2.1", trusted=False)
+        route = ToTunnel(
+            slug=world.slug, target=b"/", prefix=b"", by="host", authority=world.authority
+        )
+        ids = set()
+        for own in (given.partition(b";")[0],) * 3 + (b"other=canary",) * 2:
+            fields = ((b"Host", world.authority), (b"Cookie", own))
+            head = RequestHead(b"GET", b"/", fields)
+            admitted = await admit_viewer(world.node, head, by_name(fields), route, caller, b"http")
+            ids.add(admitted.viewer.viewer_id)
+            assert own not in repr(asdict(caller.acquaintance)).encode()
+        minted = 1  # what is given to a browser is read once, for its id
+        assert len(read) == 2 + minted
+        assert len(ids) == 2
 
 
 async def test_an_address_that_a_stranger_names_frees_nobody() -> None:

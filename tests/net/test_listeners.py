@@ -298,17 +298,3 @@ async def test_a_second_descriptor_that_is_refused_gives_the_first_back() -> Non
         with pytest.raises(ConfigError, match="Bad file descriptor"):
             await open_listeners(FdAddress((server.fileno(), 999_999)))
         os.fstat(server.fileno())
-
-
-@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux has it")
-async def test_accepted_connections_inherit_the_user_timeout() -> None:
-    """Hypercorn sends without a deadline of its own; the kernel's is then the only one."""
-    with trio.fail_after(TIMEOUT_S):
-        (listener,) = await open_listeners(parse_address("127.0.0.1:0"), user_timeout_s=1.5)
-        async with (
-            await trio.open_tcp_stream("127.0.0.1", bound_port([listener]) or 0),
-            await listener.accept() as stream,
-        ):
-            option = (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
-            assert stream.socket.getsockopt(*option) == 1500
-        await listener.aclose()
