@@ -27,11 +27,11 @@ from wormkey.grammar import check_tunnel_request, check_tunnel_response, split_a
 from wormkey.http1 import (
     HeadBuffer,
     Http1Limits,
-    compose_fields,
     parse_request,
     parse_response,
     take_request_head,
 )
+from wormkey.http1_compose import compose_fields
 from wormkey.http1_content import ChunkedReader
 from wormkey.inbox import MuxLimits
 from wormkey.markup import HeadInserter

@@ -21,6 +21,7 @@ LATE_BYTES: Final = 64  # and one more for so much of the window that the peer h
 LATE_WINDOW_BYTES: Final = 4 * 1024 * 1024  # of at most so much; v0 has no windows
 MAX_LATE_FRAMES: Final = 1_000_000  # of all streams together
 _MINUTE_S: Final = 60.0
+_MOVING_NOTHING: Final = (Ping, Pong, GoAway, Pause, Resume)
 
 
 class Calm:
@@ -52,17 +53,14 @@ class Calm:
 
     def frame(self, frame: Frame) -> None:
         """Look at a frame by itself, whatever it is about."""
-        match frame:
-            case Data(_, data, end):
-                if not (data or end):
-                    self.glitch()
-            case Window(_, increment):
-                if increment < SMALL_GRANT_BYTES:
-                    self.glitch()
-            case Ping() | Pong() | GoAway() | Pause() | Resume():
+        if isinstance(frame, Data):
+            if not (frame.data or frame.end_stream):
                 self.glitch()
-            case _:
-                pass
+        elif isinstance(frame, Window):
+            if frame.increment < SMALL_GRANT_BYTES:
+                self.glitch()
+        elif isinstance(frame, _MOVING_NOTHING):
+            self.glitch()
 
     def over(self, window_bytes: int) -> None:
         """Expect what the peer may have sent before it heard that a stream is over."""

@@ -1,4 +1,4 @@
-"""The heads of HTTP/1.1 messages: found, parsed and composed; and the limits of a connection.
+"""The heads of HTTP/1.1 messages: found and parsed; and the limits of a connection.
 
 Sans-I/O. grammar.py passes a head's raw octets first, whole. The plain case is then split here,
 as h11 would: a property test proves them equal. Whatever is not plain meets a fresh h11 parser.
@@ -9,14 +9,12 @@ and http1_origin.py (RFC 9112 §2 to §5).
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
-from email.utils import format_datetime
 from typing import Final
 
 import h11
 from attrs import define, field, frozen
 
-from wormkey.errors import AdmissionError, ErrorCode, OriginError, StreamError
+from wormkey.errors import AdmissionError, ErrorCode, OriginError
 from wormkey.frames import Fields, RequestHead, ResponseHead
 from wormkey.grammar import (
     Decisive,
@@ -26,15 +24,13 @@ from wormkey.grammar import (
     check_response_head,
     find_head_end,
 )
+from wormkey.http1_compose import TCHAR
 from wormkey.pace import MIN_RATE_BYTES
+from wormkey.recent import remembering
 
 READ_BYTES: Final = 64 * 1024  # one recv; 4 KiB reads cost twice the CPU time for each byte
 MAX_BLANK_BYTES: Final = 64  # CRLFs before a request line, which RFC 9112 §2.2 wants ignored
-MAX_LENGTH_DIGITS: Final = 18  # grammar.py takes as many
 
-_TCHAR: Final = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-_VALUE_OCTETS: Final = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
-_VISIBLE: Final = bytes(range(0x21, 0x7F))
 _FIELD_LINE: Final = re.compile(rb"\n([^:]++):[ \t]*+([^\r]*+)\r")
 
 # What h11 must believe was asked before it takes a 1xx; the real request is composed here.
@@ -128,7 +124,7 @@ class HeadBuffer:
 
     def is_hopeless(self) -> bool:
         """Whether the first octet begins no head at all (a TLS handshake, say): do not wait."""
-        return self.started and self.data[0] not in _TCHAR
+        return self.started and self.data[0] not in TCHAR
 
     def first_line_bytes(self) -> int:
         """Return the length of the first line so far, its line break not counted."""
@@ -165,6 +161,7 @@ def take_request_head(buffer: HeadBuffer, limits: Http1Limits) -> bytes | None:
     return raw
 
 
+@remembering
 def parse_request(raw: bytes) -> ViewerRequest:
     """Return the request whose whole head, empty line included, is ``raw``.
 
@@ -193,8 +190,23 @@ def parse_response(raw: bytes, *, upgrade_asked: bool) -> OriginAnswer:
         OriginError: ORIGIN_FAILED; malformed (grammar.check_response_head), or a 101 that was
             not asked for.
     """
+    return _parse_after_upgrade(raw) if upgrade_asked else _parse_response(raw)
+
+
+def _parse_after_upgrade(raw: bytes) -> OriginAnswer:
     parts = check_response_head(raw)
-    head = read_plain_response(parts) or read_response_by_h11(raw, upgrade_asked=upgrade_asked)
+    head = read_plain_response(parts) or read_response_by_h11(raw, upgrade_asked=True)
+    return _answer(head, parts)
+
+
+@remembering
+def _parse_response(raw: bytes) -> OriginAnswer:
+    parts = check_response_head(raw)
+    head = read_plain_response(parts) or read_response_by_h11(raw, upgrade_asked=False)
+    return _answer(head, parts)
+
+
+def _answer(head: ResponseHead, parts: ResponseParts) -> OriginAnswer:
     chunked, length, _, keeps = _read_decisive(parts[4], minor=parts[0])
     return OriginAnswer(head=head, chunked=chunked, content_length=length, keep_alive=keeps)
 
@@ -316,84 +328,3 @@ def asks_to_close(fields: Fields) -> bool:
         if len(name) == 10 and name.lower() == b"connection"
         for option in value.lower().split(b",")
     ]
-
-
-# ── composing ──────────────────────────────────────────────────────────────────────────────
-def compose_fields(fields: Fields) -> bytes:
-    """Return field lines as they go out; order and spelling are kept.
-
-    Raises:
-        StreamError: PROTOCOL_ERROR; a name or value that would not stay one field line. The
-            far end of a tunnel sent it, and whoever took it in should have refused it.
-    """
-    if not fields:
-        return b""
-    names, values = zip(*fields, strict=True)
-    if b"".join(names).translate(None, _TCHAR) or b"".join(values).translate(None, _VALUE_OCTETS):
-        raise StreamError(ErrorCode.PROTOCOL_ERROR, "a field holds octets that HTTP cannot carry")
-    if b"" in names:
-        raise StreamError(ErrorCode.PROTOCOL_ERROR, "a field has no name")
-    return b"\r\n".join(map(b": ".join, fields)) + b"\r\n"
-
-
-def compose_request_line(method: bytes, target: bytes) -> bytes:
-    """Return the request line (RFC 9112 §3).
-
-    Raises:
-        StreamError: PROTOCOL_ERROR; the method is no token, or the target is not visible ASCII.
-    """
-    if not method or method.translate(None, _TCHAR):
-        raise StreamError(ErrorCode.PROTOCOL_ERROR, "the method is malformed")
-    if not target or target.translate(None, _VISIBLE):
-        raise StreamError(ErrorCode.PROTOCOL_ERROR, "the request target is malformed")
-    return b"%b %b HTTP/1.1\r\n" % (method, target)
-
-
-def compose_status_line(status: int, reason: bytes) -> bytes:
-    """Return the status line (RFC 9112 §4); an empty reason stays empty.
-
-    Raises:
-        StreamError: PROTOCOL_ERROR; the status is not of three digits, or the reason holds
-            controls.
-    """
-    if not 100 <= status <= 999 or reason.translate(None, _VALUE_OCTETS):
-        raise StreamError(ErrorCode.PROTOCOL_ERROR, "the status line is malformed")
-    return b"HTTP/1.1 %d %b\r\n" % (status, reason)
-
-
-def compose_connection(keep: bool, upgrade: bytes, *, old: bool) -> bytes:
-    """Return what a final answer says of its connection; ``upgrade`` is what a 426 asks for."""
-    if upgrade:
-        end = b"" if keep else b", close"
-        return b"Upgrade: %b\r\nConnection: Upgrade%b\r\n" % (upgrade, end)
-    kept = b"Connection: keep-alive\r\n" if old else b""
-    return kept if keep else b"Connection: close\r\n"
-
-
-def declared_length(fields: Fields) -> int | None:
-    """Return the Content-Length among fields that came through a tunnel, None without one.
-
-    Raises:
-        StreamError: PROTOCOL_ERROR; there are two, or it is no plain number (RFC 9110 §8.6).
-    """
-    values = [
-        value for name, value in fields if len(name) == 14 and name.lower() == b"content-length"
-    ]
-    if not values:
-        return None
-    if len(values) > 1 or not values[0].isdigit() or len(values[0]) > MAX_LENGTH_DIGITS:
-        raise StreamError(ErrorCode.PROTOCOL_ERROR, "the Content-Length is malformed")
-    return int(values[0])
-
-
-_date: tuple[int, bytes] = (0, b"")  # the second that was formatted last
-
-
-def current_date() -> bytes:
-    """Return the time as a Date field has it (RFC 9110 §5.6.7); formatted once a second."""
-    global _date
-    now = datetime.now(UTC)
-    second = int(now.timestamp())
-    if _date[0] != second:
-        _date = (second, format_datetime(now, usegmt=True).encode("ascii"))
-    return _date[1]

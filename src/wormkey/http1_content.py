@@ -17,7 +17,7 @@ from attrs import define, field
 
 from wormkey.errors import ErrorCode, LocalProtocolError, StreamError
 from wormkey.frames import MAX_FIELDS, Fields
-from wormkey.http1 import compose_fields
+from wormkey.http1_compose import compose_fields
 
 MAX_CHUNK_LINE_BYTES: Final = 1024  # size and extensions; nobody sends more than a few octets
 MAX_CHUNK_WASTE_BYTES: Final = 16 * 1024  # framing beyond 16 + 2 x content, as Go's net/http

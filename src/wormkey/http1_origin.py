@@ -26,11 +26,9 @@ from wormkey.http1 import (
     Http1Limits,
     OriginAnswer,
     asks_to_close,
-    compose_fields,
-    compose_request_line,
-    declared_length,
     parse_response,
 )
+from wormkey.http1_compose import compose_fields, compose_request_line, declared_length
 from wormkey.http1_content import (
     ChunkedReader,
     ContentReader,

@@ -25,14 +25,16 @@ from wormkey.http1 import (
     Http1Limits,
     ViewerRequest,
     bad_request,
+    parse_request,
+    request_timeout,
+    take_request_head,
+)
+from wormkey.http1_compose import (
     compose_connection,
     compose_fields,
     compose_status_line,
     current_date,
     declared_length,
-    parse_request,
-    request_timeout,
-    take_request_head,
 )
 from wormkey.http1_content import (
     ChunkedReader,
@@ -63,8 +65,7 @@ class ViewerConnection:
 
     Attributes:
         response_started: whether the final head is composed: no other head can follow.
-        content_finished: whether all content of the request is received; true at once for a
-            request without content, and true already with the last piece of it.
+        content_finished: whether all content is received; true at once where there is none.
         method: the request's, also where its head was refused.
         trailers: the request's trailer section, once its content is finished.
     """
@@ -339,8 +340,7 @@ class ViewerConnection:
     async def truncate(self) -> None:
         """End an unfinished answer so that the viewer sees the cut, and close.
 
-        FIN where the length or the chunks show it, RST where only the close would end the
-        content.
+        FIN where the length or the chunks show it, RST where only the close would end it.
 
         Cancellation: the connection is closed all the same.
         """

@@ -9,7 +9,8 @@ two limits that stand in for them.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, assert_never
+from itertools import chain
+from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
 
@@ -22,6 +23,7 @@ from wormkey.frames import (
     Fields,
     Hello,
     Response,
+    ResponseHead,
     StreamId,
     Trailers,
 )
@@ -163,35 +165,33 @@ class Inbox:
         Raises:
             RemoteProtocolError: this stream broke a rule.
         """
-        match frame:
-            case Data(_, data, end, blocked):
-                if data:
-                    stream.receive(Input.DATA)
-                    if not stream.receive_window.held_bytes:
-                        stream.progress = self.tick()  # an idle stream is not a stalled one
-                    stream.receive_window.arrive(len(data))
-                if end:
-                    stream.receive(Input.END)
-                elif blocked:
-                    stream.starved = self._windows
-            case Response(_, head, end):
-                stream.receive(Input.INTERIM if head.interim else Input.HEAD)
-                self.hold_head(stream, head.fields)
-                if head.interim:
-                    stream.interim_heads += 1
-                    stream.interim_bytes += sum(len(name) + len(v) for name, v in head.fields)
-                    if (
-                        stream.interim_heads > MAX_INTERIM_HEADS
-                        or stream.interim_bytes > MAX_INTERIM_BYTES
-                    ):
-                        raise RemoteProtocolError("too many interim heads")
-                if end:
-                    stream.receive(Input.END)
-            case Trailers(_, fields):
-                stream.receive(Input.TRAILERS)
-                self.hold_head(stream, fields)
-            case _:
-                assert_never(frame)
+        if isinstance(frame, Data):
+            if frame.data:
+                stream.receive(Input.DATA)
+                if not stream.receive_window.held_bytes:
+                    stream.progress = self.tick()  # an idle stream is not a stalled one
+                stream.receive_window.arrive(len(frame.data))
+            if frame.end_stream:
+                stream.receive(Input.END)
+            elif frame.blocked:
+                stream.starved = self._windows
+        elif isinstance(frame, Response):
+            self._receive_head(stream, frame.head)
+            if frame.end_stream:
+                stream.receive(Input.END)
+        else:
+            stream.receive(Input.TRAILERS)
+            self.hold_head(stream, frame.fields)
+
+    def _receive_head(self, stream: Stream, head: ResponseHead) -> None:
+        interim = head.interim
+        stream.receive(Input.INTERIM if interim else Input.HEAD)
+        self.hold_head(stream, head.fields)
+        if interim:
+            stream.interim_heads += 1
+            stream.interim_bytes += sum(map(len, chain.from_iterable(head.fields)))
+            if stream.interim_heads > MAX_INTERIM_HEADS or stream.interim_bytes > MAX_INTERIM_BYTES:
+                raise RemoteProtocolError("too many interim heads")
 
     def check_bound(self, stream: Stream) -> None:
         """Hold a v0 stream to its limit, which no window tells its peer.
@@ -271,4 +271,4 @@ class Inbox:
 
 
 def _cost(fields: Fields) -> int:
-    return sum([len(name) + len(value) + FIELD_BYTES for name, value in fields])
+    return len(fields) * FIELD_BYTES + sum(map(len, chain.from_iterable(fields)))

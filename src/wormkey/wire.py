@@ -40,6 +40,8 @@ from wormkey.frames import (
     Trailers,
     Window,
 )
+from wormkey.payload import Payload
+from wormkey.recent import remembering
 
 
 class FrameType(enum.IntEnum):
@@ -83,8 +85,10 @@ _U16: Final = struct.Struct(">H")
 _U32: Final = struct.Struct(">I")
 _PARAMETER: Final = struct.Struct(">HH")  # id, length of the value
 HEADER_BYTES: Final = _HEADER.size
+_SIZES: Final = tuple(_U16.pack(size) for size in range(1024))  # of most names and values
 
-_DATA: Final = int(FrameType.DATA)  # plain numbers: an enum's costs a look-up on the hot path
+# Plain numbers: an enum's costs a look-up on the hot path.
+_REQUEST, _RESPONSE, _DATA = map(int, (FrameType.REQUEST, FrameType.RESPONSE, FrameType.DATA))
 
 
 def data_header(stream_id: StreamId, length: int, *, end_stream: bool, blocked: bool) -> bytes:
@@ -167,6 +171,8 @@ def _opaque(value: bytes) -> bytes:
 
 
 def _text(value: bytes) -> bytes:
+    if len(value) < len(_SIZES):
+        return _SIZES[len(value)] + value
     if len(value) > 0xFFFF:
         raise LocalProtocolError("a part over 65,535 bytes", ErrorCode.FRAME_SIZE_ERROR)
     return _U16.pack(len(value)) + value
@@ -175,13 +181,12 @@ def _text(value: bytes) -> bytes:
 def _field_parts(fields: Fields) -> list[bytes]:
     if len(fields) > MAX_FIELDS:
         raise LocalProtocolError(f"over {MAX_FIELDS} fields", ErrorCode.FRAME_SIZE_ERROR)
-    length = _U16.pack
-    parts = [length(len(fields))]
-    try:
-        for name, value in fields:
-            parts += (length(len(name)), name, length(len(value)), value)
-    except struct.error:
-        raise LocalProtocolError("a field over 65,535 bytes", ErrorCode.FRAME_SIZE_ERROR) from None
+    parts = [_SIZES[len(fields)]]
+    for name, value in fields:
+        try:
+            parts += (_SIZES[len(name)], name, _SIZES[len(value)], value)
+        except IndexError:
+            parts += (_text(name), _text(value))
     return parts
 
 
@@ -208,72 +213,7 @@ def _hello_parts(hello: Hello) -> list[bytes]:
     return [*parts, _PARAMETER.pack(Parameter.AGENT, len(agent)), agent]
 
 
-class _Payload:
-    """Reads a frame's payload from front to back; every short read is the peer's fault."""
-
-    __slots__ = ("_at", "_data")
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._at = 0
-
-    def u16(self) -> int:
-        return int.from_bytes(self.take(2), "big")
-
-    def u32(self) -> int:
-        return int.from_bytes(self.take(4), "big")
-
-    def text(self) -> bytes:
-        return self.take(self.u16())
-
-    def take(self, count: int) -> bytes:
-        end = self._at + count
-        if end > len(self._data):
-            raise _too_short()
-        part = self._data[self._at : end]
-        self._at = end
-        return part
-
-    def rest(self, limit: int) -> bytes:
-        if len(self._data) - self._at > limit:
-            raise RemoteProtocolError(f"a text over {limit} bytes", ErrorCode.FRAME_SIZE_ERROR)
-        return self.take(len(self._data) - self._at)
-
-    def fields(self) -> Fields:
-        """Read the payload's last part. One loop of its own: a head has some 40 texts."""
-        count = self.u16()
-        if count > MAX_FIELDS:
-            raise RemoteProtocolError(f"over {MAX_FIELDS} fields", ErrorCode.FRAME_SIZE_ERROR)
-        data, at = self._data, self._at
-        fields: list[tuple[bytes, bytes]] = []
-        try:
-            for _ in range(count):
-                start = at + 2
-                middle = start + (data[at] << 8 | data[at + 1])
-                end = middle + 2 + (data[middle] << 8 | data[middle + 1])
-                fields.append((data[start:middle], data[middle + 2 : end]))
-                at = end
-        except IndexError:
-            raise _too_short() from None
-        if at > len(data):  # a slice over the end is short without a word
-            raise _too_short()
-        self._at = at
-        self.done()
-        return tuple(fields)
-
-    def more(self) -> bool:
-        return self._at < len(self._data)
-
-    def done(self) -> None:
-        if self._at != len(self._data):
-            raise RemoteProtocolError("bytes left over at a frame's end")
-
-
-def _too_short() -> RemoteProtocolError:
-    return RemoteProtocolError("a frame shorter than its parts say")
-
-
-def _hello(payload: _Payload) -> Hello:
+def _hello(payload: Payload) -> Hello:
     version = payload.take(1)[0]
     if version == 0:
         raise RemoteProtocolError("version 0 in a HELLO")
@@ -296,25 +236,32 @@ def _hello(payload: _Payload) -> Hello:
     return Hello(version=version, agent=agent or b"", **found)
 
 
-def _response(stream_id: StreamId, payload: _Payload, *, end: bool) -> Response:
+@remembering
+def _request_head(data: bytes) -> RequestHead:
+    payload = Payload(data)
+    method, target, upgrade = payload.text(), payload.text(), payload.text()
+    return RequestHead(method, target, payload.fields(), upgrade)
+
+
+@remembering
+def _response_head(data: bytes) -> ResponseHead:
+    payload = Payload(data)
     status, reason, upgrade = payload.u16(), payload.text(), payload.text()
     if not 100 <= status <= 999:
         raise RemoteProtocolError(f"the status {status}")
-    return Response(stream_id, ResponseHead(status, payload.fields(), reason, upgrade), end)
+    return ResponseHead(status, payload.fields(), reason, upgrade)
 
 
 def _decode(kind: int, flags: int, stream_id: StreamId, data: bytes) -> Frame | None:
     """Return one frame, None for a type that this version does not know."""
     end = bool(flags & END_STREAM)
-    payload = _Payload(data)
+    if kind == _REQUEST:
+        return Request(stream_id, _request_head(data), end)
+    if kind == _RESPONSE:
+        return Response(stream_id, _response_head(data), end)
+    payload = Payload(data)
     frame: Frame
     match kind:
-        case FrameType.REQUEST:
-            method, target, upgrade = payload.text(), payload.text(), payload.text()
-            head = RequestHead(method, target, payload.fields(), upgrade)
-            return Request(stream_id, head, end)
-        case FrameType.RESPONSE:
-            return _response(stream_id, payload, end=end)
         case FrameType.TRAILERS:
             return Trailers(stream_id, payload.fields())
         case FrameType.WINDOW:
