@@ -70,7 +70,8 @@ class Figures:
         if not ours or not theirs:
             return None
         pairs = zip(ours, theirs, strict=False)
-        return median(mine / other for mine, other in pairs if other)
+        ratios = [mine / other for mine, other in pairs if other]  # who idles has cost nothing
+        return median(ratios) if ratios else None
 
 
 @define

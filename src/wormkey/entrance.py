@@ -18,7 +18,7 @@ from wormkey import fields, forwarded, gate, isolation, owners, policy, throttle
 from wormkey.agents import agent_name
 from wormkey.cookies import values_of
 from wormkey.errors import AdmissionError
-from wormkey.fields import Named
+from wormkey.fields import Named, ViewerFacts
 from wormkey.frames import RequestHead
 from wormkey.http1 import Http1Limits
 from wormkey.node import Node
@@ -49,6 +49,8 @@ class Acquaintance:
     ids: ViewerIds = _NOBODY
     cookie: bytes = b""
     cookie_id: str = ""
+    told: tuple[object, ...] = ()  # what the last request's facts were made of
+    facts: ViewerFacts | None = None
 
 
 @frozen
@@ -63,6 +65,26 @@ class Caller:
     def of(cls, node: Node, peer: str) -> Caller:
         """Return the caller whose connection comes from this address."""
         return cls(peer, forwarded.is_trusted(peer, node.settings.trusted_proxies))
+
+    def facts_of(
+        self, node: Node, route: ToTunnel, scheme: bytes | None, http_version: bytes
+    ) -> ViewerFacts:
+        """Return what the next hops hear of a viewer: the same object while nothing changes."""
+        known, routing = self.acquaintance, node.settings.routing
+        told = (route.authority, route.prefix, route.by, scheme, http_version, routing)
+        if known.facts is None or known.told != told:
+            known.told = told
+            known.facts = ViewerFacts(
+                peer=self.peer,
+                scheme=scheme or node.public.scheme_of(route.authority),
+                authority=route.authority,
+                prefix=route.prefix,
+                http_version=http_version,
+                trusted=self.trusted,
+                shared_origin=route.by != "host",
+                sandboxed=route.by != "host" and routing == "host",
+            )
+        return known.facts
 
     def viewer_address(self, node: Node, head: RequestHead | None) -> str:
         """Return the address that a request came from, as far as trusted proxies vouch for it."""
@@ -205,7 +227,9 @@ class _Request:
             content_length=None if length is None else int(length[0]),
             owner=owner,
         )
-        head = RequestHead(self.head.method, self.route.target, self.head.fields)
+        head = self.head
+        if head.target != self.route.target:
+            head = RequestHead(head.method, self.route.target, head.fields)
         if session.auth_mode != "none":
             right = len(authorization) == 1 and await self.node.registry.passwords.check_basic(
                 session, authorization[0], self.address

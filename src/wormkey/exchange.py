@@ -8,6 +8,7 @@ and where to, is decided before (gateway.py); what a failure looks like to the v
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -24,6 +25,7 @@ from wormkey.http1 import READ_BYTES, ViewerRequest
 from wormkey.http1_viewer import ViewerConnection
 from wormkey.idlewatch import IdleWatch
 from wormkey.overlay import Bar, Decoding, Insertion, plan, without_digests
+from wormkey.recent import derive
 from wormkey.scopes import Child, Drain, alongside, together
 from wormkey.tally import Tally
 from wormkey.transport import (
@@ -215,9 +217,9 @@ class Exchange:
         viewer, tally = self.viewer, self.tally
         self._limit_s = self.settings.stream_idle_timeout_s
         extra = self.extra if fields.is_shared(head.fields) else self.extra + self.private
-        answer = evolve(head, fields=head.fields + extra) if extra else head
         # RFC 9112 §9.6: an answer that may come before its request is read announces the close.
-        viewer.write_head(answer, close=self.drain.closing or not viewer.content_finished)
+        close = self.drain.closing or not viewer.content_finished
+        viewer.write_head(head, extra, close=close)
         tally.answered(head.status, trio.current_time())
         taken = 0
         trailers: Fields = ()
@@ -257,15 +259,18 @@ class Exchange:
             self._moved = True
             if not isinstance(frame, Response):
                 raise StreamError(ErrorCode.PROTOCOL_ERROR, "content before an answer's head")
-            try:
-                check_tunnel_response(frame.head)  # the client at the other end may be hostile
-            except RemoteProtocolError as error:
-                raise StreamError(ErrorCode.PROTOCOL_ERROR, str(error)) from error
-            head = fields.for_viewer(frame.head, self.facts)
+            head = derive(frame.head, "viewer's", self.facts, partial(self._seen, frame.head))
             if not head.interim:
                 return head
             self.viewer.write_interim(head)
             await self.viewer.flush()
+
+    def _seen(self, head: ResponseHead) -> ResponseHead:
+        try:
+            check_tunnel_response(head)  # the client at the other end may be hostile
+        except RemoteProtocolError as error:
+            raise StreamError(ErrorCode.PROTOCOL_ERROR, str(error)) from error
+        return fields.for_viewer(head, self.facts)
 
     async def _upgrade(self, stream: TunnelStream, head: ResponseHead) -> None:
         """Relay raw bytes both ways until both have ended (RFC 9110 §7.8)."""

@@ -7,9 +7,9 @@ speaks v1, wire0.py speaks v0. Values only: no bytes layout, no states, no roles
 
 from __future__ import annotations
 
-from typing import Final, NewType, TypeAlias
+from typing import Any, Final, NewType, TypeAlias
 
-from attrs import frozen
+from attrs import field, frozen
 
 from wormkey.errors import ErrorCode
 
@@ -32,7 +32,19 @@ MAX_WINDOW_BYTES: Final = 2**31 - 1  # as RFC 9113 §6.9.1
 
 
 @frozen
-class RequestHead:
+class Head:
+    """What the two kinds of heads share: ``memo``, where recent.py keeps what was made of one.
+
+    None for a head that is not kept. A copy that differs starts without it.
+    """
+
+    memo: dict[str, tuple[object, Any]] | None = field(
+        init=False, default=None, eq=False, repr=False
+    )
+
+
+@frozen
+class RequestHead(Head):
     """A request without its content. ``upgrade`` is the offered protocol (b"" for none)."""
 
     method: bytes
@@ -42,7 +54,7 @@ class RequestHead:
 
 
 @frozen
-class ResponseHead:
+class ResponseHead(Head):
     """An answer without its content; 1xx are interim, 101 ends HTTP on its stream."""
 
     status: int

@@ -35,6 +35,7 @@ from wormkey.leavers import Leavers
 from wormkey.metrics import VIEWER_LEFT
 from wormkey.node import Node
 from wormkey.overlay import NONCE_BYTES, Bar, prepare, wants_bar
+from wormkey.recent import derive
 from wormkey.registry import gone
 from wormkey.relief import Relief
 from wormkey.seats import DRAIN_GRACE_S, TRIAL_S, Seat, Seats
@@ -239,16 +240,7 @@ class Gateway:
             raise overloaded(RETRY_AFTER_S)
         match route:
             case routing.ToTunnel():
-                facts = ViewerFacts(
-                    peer=caller.peer,
-                    scheme=scheme or self.node.public.scheme_of(route.authority),
-                    authority=route.authority,
-                    prefix=route.prefix,
-                    http_version=request.http_version,
-                    trusted=caller.trusted,
-                    shared_origin=route.by != "host",
-                    sandboxed=route.by != "host" and self.node.settings.routing == "host",
-                )
+                facts = caller.facts_of(self.node, route, scheme, request.http_version)
                 return await self._proxy(visit, request, route, facts, named)
             case routing.Reserved(name="health"):
                 await self._answers.text(visit, b"ok\n")
@@ -296,7 +288,10 @@ class Gateway:
         if forwarded.forwards_left(admitted.head) == 0:
             await self._answers.options(visit)
             return True
-        head = forwarded.count_down(fields.for_tunnel(admitted.head, facts))
+        head = derive(
+            *(admitted.head, "tunnel's", facts),
+            lambda: forwarded.count_down(fields.for_tunnel(admitted.head, facts)),
+        )
         if request.has_content and head.upgrade:
             head = evolve(head, upgrade=b"")  # RFC 9110 §7.8: a server may ignore the offer
         extra: Fields = ()

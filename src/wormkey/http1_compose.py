@@ -11,16 +11,46 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Final
 
-from wormkey.errors import ErrorCode, StreamError
+from attrs import frozen
+
+from wormkey.errors import ErrorCode, LocalProtocolError, StreamError
 
 if TYPE_CHECKING:
-    from wormkey.frames import Fields
+    from wormkey.frames import Fields, ResponseHead
 
 MAX_LENGTH_DIGITS: Final = 18  # grammar.py takes as many
 TCHAR: Final = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
+_HOP_BY_HOP: Final = frozenset((b"connection", b"keep-alive", b"transfer-encoding", b"upgrade"))
 _VALUE_OCTETS: Final = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
 _VISIBLE: Final = bytes(range(0x21, 0x7F))
+
+
+@frozen
+class AnswerLines:
+    """A final answer's head without its framing. ``length`` is its Content-Length, if any."""
+
+    lines: bytes
+    length: int | None
+    has_date: bool
+
+
+def compose_answer(head: ResponseHead) -> AnswerLines:
+    """Return what a final answer's head says itself; framing, Date and Connection are to follow.
+
+    Raises:
+        LocalProtocolError: a hop-by-hop field was not removed.
+        StreamError: PROTOCOL_ERROR; the head cannot be put on the wire.
+    """
+    names = {name.lower() for name, _ in head.fields}
+    if not names.isdisjoint(_HOP_BY_HOP):
+        raise LocalProtocolError("write_head: hop-by-hop fields are not removed")
+    length = declared_length(head.fields) if b"content-length" in names else None
+    fields = head.fields
+    if head.status == 204 and length is not None:  # RFC 9110 §8.6
+        fields = tuple(pair for pair in fields if pair[0].lower() != b"content-length")
+    lines = compose_status_line(head.status, head.reason) + compose_fields(fields)
+    return AnswerLines(lines, length, b"date" in names)
 
 
 def compose_fields(fields: Fields) -> bytes:

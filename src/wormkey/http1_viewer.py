@@ -30,11 +30,11 @@ from wormkey.http1 import (
     take_request_head,
 )
 from wormkey.http1_compose import (
+    compose_answer,
     compose_connection,
     compose_fields,
     compose_status_line,
     current_date,
-    declared_length,
 )
 from wormkey.http1_content import (
     ChunkedReader,
@@ -45,14 +45,13 @@ from wormkey.http1_content import (
     framing_of,
 )
 from wormkey.pace import Pace
+from wormkey.recent import derive
 from wormkey.transport import LINGER_S, linger, receive, reset_connection, send_with_progress
 
 if TYPE_CHECKING:
     from wormkey.frames import ResponseHead
 
 LAST_SEND_S: Final = 0.5  # for what is composed when a connection ends
-
-_HOP_BY_HOP: Final = frozenset((b"connection", b"keep-alive", b"transfer-encoding", b"upgrade"))
 
 
 @define(eq=False)
@@ -244,8 +243,8 @@ class ViewerConnection:
         self._continued = self._continued or head.status == 100
         self._out += (compose_status_line(head.status, head.reason), block, b"\r\n")
 
-    def write_head(self, head: ResponseHead, *, close: bool = False) -> None:
-        """Compose the final head: the fields as given, then Date (if absent) and the framing.
+    def write_head(self, head: ResponseHead, extra: Fields = (), *, close: bool = False) -> None:
+        """Compose the final head: fields as given, ``extra``, Date (if absent) and the framing.
 
         ``head.fields`` hold no hop-by-hop fields and at most one Content-Length. Without one the
         content is chunked, or ended by the connection's close for HTTP/1.0. ``close`` announces
@@ -257,23 +256,18 @@ class ViewerConnection:
         """
         if self.response_started or head.interim:
             raise LocalProtocolError("write_head: one final head for each request")
-        names = {name.lower() for name, _ in head.fields}
-        if not names.isdisjoint(_HOP_BY_HOP):
-            raise LocalProtocolError("write_head: hop-by-hop fields are not removed")
+        composed = derive(head, "lines", None, lambda: compose_answer(head))
         if head.status == 101:
             self._write_upgrade(head)
             return
-        length = declared_length(head.fields) if b"content-length" in names else None
-        fields = head.fields
-        if head.status == 204 and length is not None:  # RFC 9110 §8.6
-            fields = tuple(pair for pair in fields if pair[0].lower() != b"content-length")
-        lines = [compose_status_line(head.status, head.reason), compose_fields(fields)]
+        length = composed.length
+        lines = [composed.lines, compose_fields(extra)]
         # Of a request that could not be parsed the version is unknown: assume the worst.
         old = self._is_http10 or self._request is None
         framing = framing_of(head.status, length, is_head=self.method == b"HEAD", old=old)
         abandoned = self._waits_for_100 and not self.content_finished
         self._keep = self._keep and not (close or abandoned or framing is Framing.UNTIL_CLOSE)
-        if b"date" not in names:
+        if not composed.has_date:
             lines.append(b"Date: %b\r\n" % current_date())
         if framing is Framing.CHUNKED:
             lines.append(b"Transfer-Encoding: chunked\r\n")

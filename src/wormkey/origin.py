@@ -20,6 +20,7 @@ from wormkey.grammar import check_tunnel_request
 from wormkey.http1 import READ_BYTES, Http1Limits
 from wormkey.http1_origin import OriginConnection
 from wormkey.originpool import OriginPool
+from wormkey.recent import derive
 from wormkey.scopes import alongside, together
 from wormkey.transport import half_close, receive, reset_when_closed, send_with_progress
 from wormkey.tunnelstream import TunnelStream
@@ -87,6 +88,7 @@ class _Exchange:
     origin: Origin
     stream: TunnelStream
     head: RequestHead
+    request: Fields = ()  # as the app gets them
     connection: OriginConnection | None = None
     first_head: ResponseHead | None = None
     status: int = 0
@@ -98,23 +100,24 @@ class _Exchange:
             await self.connection.aclose()
 
     async def run(self) -> None:
-        try:
-            check_tunnel_request(self.head)  # the gateway at the other end may be hostile
-        except RemoteProtocolError as error:
-            raise StreamError(ErrorCode.PROTOCOL_ERROR, str(error)) from error
+        self.request = derive(self.head, "origin's", self.origin.view, self._make_request)
         # The gateway leaves the stream of an upgrade open for the bytes that follow a 101.
         has_content = not self.stream.ended and not self.head.upgrade
         length = fields.content_length(self.head.fields) if has_content else None
-        request = fields.for_origin(self.head, self.origin.view)
-        self.connection = connection = await self._send_head(request, length, has_content)
+        self.connection = connection = await self._send_head(length, has_content)
         if has_content:
             await alongside(lambda: self._outbound(connection), lambda: self._inbound(connection))
         else:
             await self._outbound(connection)
 
-    async def _send_head(
-        self, request: Fields, length: int | None, has_content: bool
-    ) -> OriginConnection:
+    def _make_request(self) -> Fields:
+        try:
+            check_tunnel_request(self.head)  # the gateway at the other end may be hostile
+        except RemoteProtocolError as error:
+            raise StreamError(ErrorCode.PROTOCOL_ERROR, str(error)) from error
+        return fields.for_origin(self.head, self.origin.view)
+
+    async def _send_head(self, length: int | None, has_content: bool) -> OriginConnection:
         """Send the head on a connection that takes it; an idle one may turn out to be stale."""
         while True:
             idle = await self.origin.pool.take_idle() if self._may_reuse(has_content) else None
@@ -123,7 +126,7 @@ class _Exchange:
             connection.write_request(
                 self.head.method,
                 self.head.target,
-                request,
+                self.request,
                 content_length=length,
                 has_content=has_content,
             )
@@ -220,10 +223,18 @@ class _Exchange:
         while True:
             raw = self.first_head or await connection.receive_head()
             self.first_head = None
-            head = fields.for_gateway(raw, self.head, self.origin.view)
+            head = self._answer(raw)
             if not head.interim:
                 return head
             self.stream.send_head(head)
+
+    def _answer(self, raw: ResponseHead) -> ResponseHead:
+        def make() -> ResponseHead:
+            return fields.for_gateway(raw, self.head, self.origin.view)
+
+        if self.head.memo is None:  # an answer that is kept keeps no hold of who asked
+            return make()
+        return derive(raw, "gateway's", self.request, make)
 
     async def _upgrade(self, connection: OriginConnection, head: ResponseHead) -> None:
         """Relay raw bytes both ways until both have ended (RFC 9110 §7.8)."""

@@ -3,12 +3,16 @@
 A pure function of octets gives the same value for the same octets, so the last values are kept. Not
 those of heads with a cookie or credentials: nobody's secrets outlive their exchange here. Bounded
 in number and in length, and compared whole, so that nothing can be mistaken for something else.
+
+What was made of such a head last stays with it (``derive``): the next hop's head, its octets.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar, cast
+
+from wormkey.frames import Head
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +25,14 @@ T = TypeVar("T")
 
 def remembering(read: Callable[[bytes], T]) -> Callable[[bytes], T]:
     """Return ``read`` with a memory; its values must be immutable. Errors are not kept."""
-    known = lru_cache(maxsize=MAX_HEADS)(read)
+
+    @lru_cache(maxsize=MAX_HEADS)
+    def known(octets: bytes) -> T:
+        value = read(octets)
+        head = getattr(value, "head", value)
+        if isinstance(head, Head):
+            _begin_memo(head)
+        return value
 
     def read_or_recall(octets: bytes) -> T:
         if len(octets) > MAX_HEAD_BYTES:
@@ -32,3 +43,28 @@ def remembering(read: Callable[[bytes], T]) -> Callable[[bytes], T]:
         return known(octets)
 
     return read_or_recall
+
+
+def derive(head: Head, name: str, source: object, make: Callable[[], T]) -> T:
+    """Return ``make()``, which depends on ``head`` and ``source`` alone; kept with a kept head.
+
+    One value for each ``name``: that of the last source, or of one that equals it. What is made
+    must be immutable. Errors are not kept.
+    """
+    memo = head.memo
+    if memo is None:
+        return make()
+    kept = memo.get(name)
+    if kept is not None and (kept[0] is source or kept[0] == source):
+        return cast("T", kept[1])
+    value = make()
+    if isinstance(value, Head):
+        _begin_memo(value)
+    memo[name] = (source, value)
+    return value
+
+
+def _begin_memo(head: Head) -> None:
+    """Let a head keep what is made of it. The one place that writes into a frozen value."""
+    if head.memo is None:
+        object.__setattr__(head, "memo", {})

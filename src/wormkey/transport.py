@@ -164,10 +164,11 @@ async def receive(stream: trio.abc.Stream, max_bytes: int) -> bytes:
         trio.ClosedResourceError: this end closed the stream.
     """
     inner = stream
-    if isinstance(inner, ReplayStream) and not inner.pending:
-        inner = inner.stream
-    if not isinstance(inner, trio.SocketStream):
-        return bytes(await stream.receive_some(max_bytes))
+    if type(inner) is not trio.SocketStream:  # isinstance asks the ABC, in Python
+        if isinstance(inner, ReplayStream) and not inner.pending:
+            inner = inner.stream
+        if not isinstance(inner, trio.SocketStream):
+            return bytes(await stream.receive_some(max_bytes))
     waited = False
     await trio.lowlevel.checkpoint_if_cancelled()
     while True:
@@ -210,7 +211,7 @@ async def send_with_progress(
         trio.BrokenResourceError: the peer is gone.
         trio.ClosedResourceError: this end closed the stream.
     """
-    inner = stream.stream if isinstance(stream, ReplayStream) else stream
+    inner = _beneath(stream)
     if not isinstance(inner, trio.SocketStream):
         view = memoryview(data)
         for start in range(0, len(view), _SLICE_BYTES):
@@ -230,10 +231,16 @@ async def send_with_progress(
             view = view[taken:]
 
 
+def _beneath(stream: trio.abc.Stream) -> trio.abc.Stream:
+    # By the exact type first: isinstance of another one asks the ABC, in Python.
+    if type(stream) is not trio.SocketStream and isinstance(stream, ReplayStream):
+        return stream.stream
+    return stream
+
+
 def is_plain_socket(stream: trio.abc.Stream) -> bool:
     """Tell whether send_nowait can serve this stream: bytes go to the kernel as they are."""
-    inner = stream.stream if isinstance(stream, ReplayStream) else stream
-    return isinstance(inner, trio.SocketStream)
+    return isinstance(_beneath(stream), trio.SocketStream)
 
 
 def send_nowait(stream: trio.abc.Stream, data: bytes) -> int:
@@ -243,7 +250,7 @@ def send_nowait(stream: trio.abc.Stream, data: bytes) -> int:
         trio.BrokenResourceError: the peer is gone.
         trio.ClosedResourceError: this end closed the stream.
     """
-    inner = stream.stream if isinstance(stream, ReplayStream) else stream
+    inner = _beneath(stream)
     return _send_now(inner.socket, data) if isinstance(inner, trio.SocketStream) else 0
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 import trio
 from attrs import define, field, frozen
@@ -49,6 +49,7 @@ RECHECK_S: Final = 60.0  # expiry is wall time, and the clock may jump; the daem
 DIRECT_STREAMS: Final = 2  # so few have nothing to join, and write by themselves
 
 T = TypeVar("T")
+Handler: TypeAlias = Callable[[TunnelStream, RequestHead], Awaitable[None]]
 
 
 @frozen(kw_only=True)
@@ -69,7 +70,7 @@ class Tunnel:
 
     mux: Mux
     timings: TunnelTimings
-    handler: Callable[[TunnelStream, RequestHead], Awaitable[None]] | None = None
+    handler: Handler | None = None
     on_event: Callable[[Event], None] | None = None
     remaining_s: Callable[[], float] | None = None  # of the session; None for ever
     on_round_trip: Callable[[float], None] | None = None  # told each that is measured, in seconds
@@ -319,8 +320,7 @@ class Tunnel:
         """Hand an event of the mux to whom it is for; never waits."""
         match event:
             case Data() | Response() | Trailers() | Reset():
-                stream = self._streams.get(event.stream_id)
-                if stream is not None:
+                if (stream := self._streams.get(event.stream_id)) is not None:
                     stream.deliver(event)
             case Request(stream_id, head):
                 self._serve(TunnelStream(self, stream_id, ended=event.end_stream), head)
@@ -344,18 +344,16 @@ class Tunnel:
             self.mux.close_stream(stream.id, ErrorCode.REFUSED_STREAM)
             return
         self._streams[stream.id] = stream
-        self._nursery.start_soon(self._run_handler, self.handler, stream, head)
+        scope = stream.scope = trio.CancelScope()
+        self._nursery.start_soon(self._run_handler, self.handler, stream, head, scope)
 
     async def _run_handler(
-        self,
-        handler: Callable[[TunnelStream, RequestHead], Awaitable[None]],
-        stream: TunnelStream,
-        head: RequestHead,
+        self, handler: Handler, stream: TunnelStream, head: RequestHead, scope: trio.CancelScope
     ) -> None:
         """Own one stream: however it ends, it is closed here and its siblings live on."""
         code, detail = ErrorCode.CANCELLED, ""
         try:
-            with stream.scope:
+            with scope:
                 await handler(stream, head)
                 code = ErrorCode.NO_ERROR
         except StreamError as error:

@@ -35,7 +35,7 @@ class TunnelStream:
     """One exchange's end of a tunnel. One task receives, one task sends (they may be the same).
 
     ``scope`` is cancelled when the peer or the tunnel ends the stream; a client's handler runs in
-    it, a gateway's exchange has a scope of its own and hears of it by receive().
+    it. A gateway's exchange has a scope of its own and hears of it by receive(): None there.
     """
 
     __slots__ = (
@@ -56,13 +56,13 @@ class TunnelStream:
         self.id = stream_id
         self.answered = False  # our final head is queued: no other one can follow
         self.ended = ended
-        self.scope = trio.CancelScope()
+        self.scope: trio.CancelScope | None = None
         self._tunnel = tunnel
         self._frames: deque[Response | Data | Trailers] = deque()
         self._error: StreamError | TunnelError | None = None
         self._stopped = False
-        self._receiver = trio.lowlevel.ParkingLot()
-        self._sender = trio.lowlevel.ParkingLot()
+        self._receiver: trio.lowlevel.ParkingLot | None = None  # there once somebody has waited
+        self._sender: trio.lowlevel.ParkingLot | None = None
 
     # ── the tunnel's side ─────────────────────────────────────────────────────────────────────
 
@@ -80,7 +80,7 @@ class TunnelStream:
                 self._receiver.unpark()
         elif frame.code is ErrorCode.NO_ERROR and self._complete():
             self._stopped = True
-            self._sender.unpark()
+            self.drained()
         else:
             self.fail(StreamError(frame.code, frame.detail.decode("utf-8", "replace")))
 
@@ -106,10 +106,12 @@ class TunnelStream:
         """End the stream with an error: what is queued is dropped, who waits is told."""
         self._error = self._error or error  # the first one is the reason
         self._frames.clear()
-        self._receiver.unpark_all()
-        self._sender.unpark_all()
+        for lot in (self._receiver, self._sender):
+            if lot is not None:
+                lot.unpark_all()
         # The owner may be waiting for somebody else, an origin that thinks: cancel its work.
-        self.scope.cancel(reason="the stream was reset")
+        if self.scope is not None:
+            self.scope.cancel(reason="the stream was reset")
 
     def drained(self) -> None:
         """Queued content went out: let the sender go on."""
@@ -140,6 +142,8 @@ class TunnelStream:
         while not self._frames:
             if self._error is not None:
                 raise self._error
+            if self._receiver is None:
+                self._receiver = trio.lowlevel.ParkingLot()
             await self._receiver.park()
         frame = self._frames.popleft()
         if not isinstance(frame, Data):
@@ -184,7 +188,7 @@ class TunnelStream:
         mux.send_data(self.id, data, end_stream=end_stream)
         self._tunnel.wake_writer()
         while mux.queued_bytes(self.id) > QUEUE_BYTES:
-            await self._sender.park()
+            await self._wait_drained()
             self._check()
 
     def send_trailers(self, fields: Fields) -> None:
@@ -202,7 +206,12 @@ class TunnelStream:
     async def wait_sent(self) -> None:
         """Wait until all queued content and its end have gone out. Cancellation: waits only."""
         while self._error is None and not self._tunnel.mux.flushed(self.id):
-            await self._sender.park()
+            await self._wait_drained()
+
+    async def _wait_drained(self) -> None:
+        if self._sender is None:
+            self._sender = trio.lowlevel.ParkingLot()
+        await self._sender.park()
 
     def close(self, code: ErrorCode = ErrorCode.CANCELLED, detail: str = "") -> None:
         """Be done with the stream; one that is not finished is reset with ``code``."""

@@ -41,7 +41,7 @@ from wormkey.frames import (
     Window,
 )
 from wormkey.payload import Payload
-from wormkey.recent import remembering
+from wormkey.recent import derive, remembering
 
 
 class FrameType(enum.IntEnum):
@@ -112,13 +112,11 @@ def encode(frame: Frame) -> bytes:
             flags = (END_STREAM if end else 0) | (BLOCKED if blocked else 0)
             return _frame(FrameType.DATA, stream_id, [data], flags)
         case Request(stream_id, head, end):
-            parts = [_text(head.method), _text(head.target), _text(head.upgrade)]
-            parts += _field_parts(head.fields)
-            return _frame(FrameType.REQUEST, stream_id, parts, END_STREAM if end else 0)
+            payload = derive(head, "payload", None, lambda: _request_payload(head))
+            return _frame(FrameType.REQUEST, stream_id, [payload], END_STREAM if end else 0)
         case Response(stream_id, answer, end):
-            parts = [_status(answer.status), _text(answer.reason), _text(answer.upgrade)]
-            parts += _field_parts(answer.fields)
-            return _frame(FrameType.RESPONSE, stream_id, parts, END_STREAM if end else 0)
+            payload = derive(answer, "payload", None, lambda: _response_payload(answer))
+            return _frame(FrameType.RESPONSE, stream_id, [payload], END_STREAM if end else 0)
         case Trailers(stream_id, fields):
             return _frame(FrameType.TRAILERS, stream_id, _field_parts(fields), END_STREAM)
         case Reset(stream_id, code, detail):
@@ -140,6 +138,16 @@ def encode(frame: Frame) -> bytes:
             return _frame(FrameType.RESUME, TUNNEL, [])
         case _:
             assert_never(frame)
+
+
+def _request_payload(head: RequestHead) -> bytes:
+    parts = [_text(head.method), _text(head.target), _text(head.upgrade)]
+    return b"".join(parts + _field_parts(head.fields))
+
+
+def _response_payload(head: ResponseHead) -> bytes:
+    parts = [_status(head.status), _text(head.reason), _text(head.upgrade)]
+    return b"".join(parts + _field_parts(head.fields))
 
 
 def _frame(kind: FrameType, stream_id: int, parts: list[bytes], flags: int = 0) -> bytes:

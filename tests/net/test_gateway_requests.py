@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_network
 
 import pytest
+import trio
 
 from tests.support.messages import Request, compose
 from tests.support.origin import Connection, each_request, saying
@@ -286,3 +287,22 @@ async def test_origins_see_one_request_for_one_request() -> None:
         await world.exchange(method=b"POST", content=hidden)
         await world.exchange(b"/next")
         assert [request.target for request in world.origin.requests] == [b"/", b"/next"]
+
+
+async def test_the_same_octets_from_two_addresses_are_of_two_viewers() -> None:
+    """What is remembered of a head is never somebody else's: not his address, not his answer."""
+
+    async def answer(connection: Connection, request: Request) -> None:
+        await connection.answer(request.head.get(b"X-Forwarded-For") or b"")
+
+    async with open_world(each_request(answer)) as world:
+        octets = b"GET /x HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n\r\n" % world.authority
+        for address in ("127.0.0.1", "127.0.0.2", "127.0.0.1", "127.0.0.3"):
+            host, port = world.gateway
+            received = b""
+            async with await trio.open_tcp_stream(host, port, local_address=address) as stream:
+                await stream.send_all(octets)
+                async for data in stream:
+                    received += data
+            assert received.startswith(b"HTTP/1.1 200 ")
+            assert received.endswith(b"\r\n\r\n" + address.encode())
