@@ -8,6 +8,7 @@ import random
 from collections import Counter
 from functools import partial
 from pathlib import Path
+from statistics import linear_regression
 from typing import TYPE_CHECKING
 
 import trio
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 SOAK_S = sized(full=3600, quick=20)
 KILL_EVERY_S = sized(full=60, quick=4)
 SETTLED_S = sized(full=300, quick=10)  # memory is compared with what it is then
+MEASURE_EVERY_S = sized(full=60, quick=4)
 RATE = 100  # requests a second
 MAX_ENDED = sized(full=1000, quick=50)
 GROWN = 1.2 if QUICK else 1.1  # twenty seconds are too few to be flat
@@ -60,7 +62,6 @@ class Soak:
     """The viewers' side, and what became of each request."""
 
     world: World
-    seen: Counter[bytes]  # POSTs at the app
     outcomes: Counter[str] = field(factory=Counter)
     chance: random.Random = field(factory=lambda: random.Random(21))
     number: int = 0
@@ -149,11 +150,11 @@ class Soak:
         self.outcomes["sessions"] += 1
 
 
-async def _answer(connection: Connection, request: Request, seen: Counter[bytes]) -> None:
+async def _answer(connection: Connection, request: Request, seen: bytearray) -> None:
     if request.target.startswith(b"/length"):
         await connection.answer(_content(request.target))
     elif request.target.startswith(b"/echo"):
-        seen[request.target] += 1
+        seen[int(request.target.removeprefix(b"/echo/").partition(b"?")[0])] += 1
         await connection.answer(request.content.data)
     else:
         chunked = ((b"Transfer-Encoding", b"chunked"),)
@@ -164,7 +165,7 @@ async def _answer(connection: Connection, request: Request, seen: Counter[bytes]
         await connection.send(LAST_CHUNK)
 
 
-async def _app(connection: Connection, seen: Counter[bytes]) -> None:
+async def _app(connection: Connection, seen: bytearray) -> None:
     while (request := await connection.read_request()) is not None:
         if not request.target.startswith(b"/websocket"):
             await _answer(connection, request, seen)
@@ -178,7 +179,7 @@ async def _app(connection: Connection, seen: Counter[bytes]) -> None:
 
 async def test_an_hour_of_churn_leaves_nothing_behind(promise: Promise) -> None:
     """Every answer is compared; memory, tasks and descriptors come back to where they were."""
-    seen: Counter[bytes] = Counter()
+    seen = bytearray(2 * SOAK_S * RATE)  # how often each request's content came, by its number
 
     # A store on disk, as users have it: one in memory keeps the names of ended sessions for a day.
     async with open_world(
@@ -189,29 +190,35 @@ async def test_an_hour_of_churn_leaves_nothing_behind(promise: Promise) -> None:
     ) as world:
         # What is kept of ended sessions has a bound: reached before memory is first looked at.
         world.node.routes.max_ended = MAX_ENDED
-        soak = Soak(world, seen)
+        soak = Soak(world)
         assert (await world.exchange(b"/length/?size=1")).status == 200
-        tasks, descriptors, settled_bytes = _tasks(), _descriptors(), 0
+        tasks, descriptors = _tasks(), _descriptors()
+        memory: list[tuple[float, float]] = []  # hours since the beginning, MiB
         began_at = trio.current_time()
-        killed_at = began_at
+        killed_at, measured_at = began_at, began_at + SETTLED_S
         async with trio.open_nursery() as nursery:
             while (now := trio.current_time()) < began_at + SOAK_S:
                 nursery.start_soon(soak.one)
                 if now > killed_at + KILL_EVERY_S:
                     killed_at = now
                     await world.restart_client()
-                if not settled_bytes and now > began_at + SETTLED_S:
-                    settled_bytes = _rss_bytes()
+                if now > measured_at:
+                    measured_at = now + MEASURE_EVERY_S
+                    memory.append(((now - began_at) / 3600, _rss_bytes() / MIB))
                 await trio.sleep_until(began_at + soak.number / RATE)
-        end_bytes = _rss_bytes()
+        memory.append(((trio.current_time() - began_at) / 3600, _rss_bytes() / MIB))
         await world.restart_client()  # its idle connections to the app are gone
         with trio.move_on_after(30):
             while _tasks() > tasks or _descriptors() > descriptors:  # noqa: ASYNC110
                 await trio.sleep(0.1)  # nothing tells when the last has gone
-        print(dict(soak.outcomes), f"RSS {settled_bytes / MIB:.1f} to {end_bytes / MIB:.1f} MiB")
+        print(dict(soak.outcomes), "RSS", *(f"{mib:.1f}" for _, mib in memory))
         promise.exactly("wrong bodies", soak.outcomes["wrong"], 0)
-        promise.exactly("uploads doubled", sum(count > 1 for count in seen.values()), 0)
-        promise.at_most("RSS at the end, against minute five", end_bytes / settled_bytes, GROWN)
+        promise.exactly("uploads doubled", sum(count > 1 for count in seen), 0)
+        grown = memory[-1][1] / memory[0][1]
+        promise.at_most("RSS at the end, against minute five", grown, GROWN)
+        if not QUICK:  # no slope shows in seconds
+            slope = linear_regression(*zip(*memory, strict=True)).slope
+            promise.at_most("RSS grows, by all its minutes", slope, 1, "MiB an hour")
         promise.at_most("tasks more than before", _tasks() - tasks, 0)
         promise.at_most("descriptors more than before", _descriptors() - descriptors, 0)
         promise.at_least("answers whole", soak.outcomes["whole"], SOAK_S * RATE / 4)
