@@ -20,6 +20,8 @@ REMEASURE_S: Final = 60.0  # between two round trips measured on a busy tunnel
 # an interval ago, which would wake a thousand idle tunnels twice for each.
 _EARLY: Final = 1 / 16
 
+BEAT_S: Final = 0.1  # on which tunnels wake: ten of a thousand each time, none of which waits long
+
 _SERIAL: Final = struct.Struct(">Q")  # a PING's payload; v0 has none
 
 
@@ -59,7 +61,10 @@ class KeepAlive:
         """Sleep; how late the end comes is this process's own absence, not the peer's silence.
 
         A stopped process or a machine that stood still finds what came meanwhile still unread.
+        The end is put off to the next beat, so that many tunnels wake their process once.
         """
+        beat_s = min(BEAT_S, self.interval_s / 100)
+        wake_at = max(wake_at, math.ceil(wake_at / beat_s) * beat_s)
         await trio.sleep_until(wake_at)
         now = trio.current_time()
         self.heard_at = min(now, self.heard_at + (now - wake_at))
