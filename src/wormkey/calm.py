@@ -21,7 +21,7 @@ LATE_BYTES: Final = 64  # and one more for so much of the window that the peer h
 LATE_WINDOW_BYTES: Final = 4 * 1024 * 1024  # of at most so much; v0 has no windows
 MAX_LATE_FRAMES: Final = 1_000_000  # of all streams together
 _MINUTE_S: Final = 60.0
-_MOVING_NOTHING: Final = (Ping, Pong, GoAway, Pause, Resume)
+_MOVE_NOTHING: Final = frozenset({Ping, Pong, GoAway, Pause, Resume})
 
 
 class Calm:
@@ -59,14 +59,14 @@ class Calm:
         elif isinstance(frame, Window):
             if frame.increment < SMALL_GRANT_BYTES:
                 self.glitch()
-        elif isinstance(frame, _MOVING_NOTHING):
+        elif type(frame) in _MOVE_NOTHING:
             self.glitch()
 
     def over(self, window_bytes: int) -> None:
         """Expect what the peer may have sent before it heard that a stream is over."""
-        left_bytes = min(window_bytes, LATE_WINDOW_BYTES)
+        left_bytes = window_bytes if window_bytes < LATE_WINDOW_BYTES else LATE_WINDOW_BYTES
         expected = self._expected + LATE_FRAMES + left_bytes // LATE_BYTES
-        self._expected = min(expected, MAX_LATE_FRAMES)
+        self._expected = expected if expected < MAX_LATE_FRAMES else MAX_LATE_FRAMES
 
     def late(self) -> None:
         """Count a frame of a stream that is over, unless it was to be expected."""

@@ -9,7 +9,6 @@ two limits that stand in for them.
 from __future__ import annotations
 
 import math
-from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
@@ -23,7 +22,6 @@ from wormkey.frames import (
     Fields,
     Hello,
     Response,
-    ResponseHead,
     StreamId,
     Trailers,
 )
@@ -101,7 +99,8 @@ class Inbox:
         self._relief_bytes = (
             limits.tunnel_window_bytes * 3 // 4 if version else limits.v0_tunnel_bytes
         )
-        self._squeezed_bytes = self._relief_bytes
+        self._held_limit_bytes = self._relief_bytes
+        self._new_window_bytes = limits.stream_window_bytes if version else MAX_WINDOW_BYTES
 
     @property
     def held_bytes(self) -> int:
@@ -115,8 +114,7 @@ class Inbox:
 
     def new_window(self) -> ReceiveWindow:
         """Return the receive window of a new stream."""
-        size = self._limits.stream_window_bytes if self._windows else MAX_WINDOW_BYTES
-        return ReceiveWindow.of(size)
+        return ReceiveWindow(self._new_window_bytes, self._new_window_bytes)
 
     def new_stream(
         self, stream_id: StreamId, sending: Half, receiving: Half, send_window: SendWindow
@@ -126,6 +124,12 @@ class Inbox:
         return Stream(stream_id, sending, receiving, send_window, window, progress=self.tick())
 
     @property
+    def full(self) -> bool:
+        """Whether there may be a victim."""
+        held_bytes, head_bytes = self._tunnel.held_bytes, self._head_bytes
+        return held_bytes > self._held_limit_bytes or head_bytes > MAX_HELD_HEAD_BYTES
+
+    @property
     def crowded(self) -> bool:
         """Whether heads that nobody has taken cost so much that no new one may add to them."""
         return self._head_bytes > MAX_HELD_HEAD_BYTES
@@ -133,12 +137,14 @@ class Inbox:
     def hold_head(self, stream: Stream, fields: Fields) -> None:
         """Count a head or a trailer section that arrived: no window holds it back."""
         size_bytes = _cost(fields)
+        stream.last_head, stream.last_head_bytes = fields, size_bytes
         stream.head_bytes += size_bytes
         self._head_bytes += size_bytes
 
     def took_head(self, stream: Stream, fields: Fields) -> None:
         """Count one as taken."""
-        size_bytes = _cost(fields)
+        size_bytes = stream.last_head_bytes if fields is stream.last_head else _cost(fields)
+        stream.last_head = None
         stream.head_bytes -= size_bytes
         self._head_bytes -= size_bytes
 
@@ -176,22 +182,23 @@ class Inbox:
             elif frame.blocked:
                 stream.starved = self._windows
         elif isinstance(frame, Response):
-            self._receive_head(stream, frame.head)
+            head = frame.head
+            interim = head.interim
+            stream.receive(Input.INTERIM if interim else Input.HEAD)
+            self.hold_head(stream, head.fields)
+            if interim:
+                stream.interim_heads += 1
+                stream.interim_bytes += sum(len(name) + len(v) for name, v in head.fields)
+                if (
+                    stream.interim_heads > MAX_INTERIM_HEADS
+                    or stream.interim_bytes > MAX_INTERIM_BYTES
+                ):
+                    raise RemoteProtocolError("too many interim heads")
             if frame.end_stream:
                 stream.receive(Input.END)
         else:
             stream.receive(Input.TRAILERS)
             self.hold_head(stream, frame.fields)
-
-    def _receive_head(self, stream: Stream, head: ResponseHead) -> None:
-        interim = head.interim
-        stream.receive(Input.INTERIM if interim else Input.HEAD)
-        self.hold_head(stream, head.fields)
-        if interim:
-            stream.interim_heads += 1
-            stream.interim_bytes += sum(map(len, chain.from_iterable(head.fields)))
-            if stream.interim_heads > MAX_INTERIM_HEADS or stream.interim_bytes > MAX_INTERIM_BYTES:
-                raise RemoteProtocolError("too many interim heads")
 
     def check_bound(self, stream: Stream) -> None:
         """Hold a v0 stream to its limit, which no window tells its peer.
@@ -209,7 +216,7 @@ class Inbox:
 
         Stalled streams go (victim): now by Mux.relieve, and by content that arrives meanwhile.
         """
-        self._squeezed_bytes = share_bytes or self._relief_bytes
+        self._held_limit_bytes = min(share_bytes or self._relief_bytes, self._relief_bytes)
 
     def measure(self, round_trip_s: float) -> None:
         """Take in a measured round trip: the shortest counts, others have waited behind content."""
@@ -240,7 +247,7 @@ class Inbox:
 
     def victim(self, streams: Iterable[Stream]) -> Stream | None:
         """Return the stream to give up when the tunnel is too full: the one stalled longest."""
-        if self._tunnel.held_bytes > min(self._relief_bytes, self._squeezed_bytes):
+        if self._tunnel.held_bytes > self._held_limit_bytes:
             holders = (stream for stream in streams if stream.receive_window.held_bytes)
         elif self.crowded:
             holders = (stream for stream in streams if stream.head_bytes)
@@ -251,12 +258,14 @@ class Inbox:
     def release(self, stream: Stream, count: int) -> tuple[int, int]:
         """Count what the next hop has taken; return the grants now due to stream and tunnel."""
         stream.progress = self.tick()
-        grant = self._granted(stream.receive_window.release(count))
+        grant, tunnel_grant = stream.receive_window.release(count), self._tunnel.release(count)
+        if not self._windows:
+            return 0, 0
         if stream.receiving is Half.ENDED:  # the peer needs no more of it
             grant = 0
         elif stream.starved:
             grant += self.growth(stream)
-        return grant, self._granted(self._tunnel.release(count))
+        return grant, tunnel_grant
 
     def drop(self, stream: Stream) -> int:
         """Forget a stream; return the tunnel's grant for what it held."""
@@ -271,4 +280,7 @@ class Inbox:
 
 
 def _cost(fields: Fields) -> int:
-    return len(fields) * FIELD_BYTES + sum(map(len, chain.from_iterable(fields)))
+    size_bytes = FIELD_BYTES * len(fields)
+    for name, value in fields:  # less work than a sum over a list
+        size_bytes += len(name) + len(value)
+    return size_bytes

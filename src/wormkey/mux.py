@@ -75,7 +75,9 @@ class Mux:
         self._encode: Callable[[Frame], bytes] = wire.encode if version else wire0.encode0
         self._decoder = wire.Decoder() if version else wire0.Decoder0(limits.v0_message_bytes)
         self.inbox = Inbox(limits, version)
-        self._outbox = Outbox(version)
+        self._outbox = outbox = Outbox(version)
+        # The next message, b"" when nothing can go out now; whose content went out since then.
+        self.next_message, self.take_drained = outbox.next_message, outbox.take_drained
         if version:
             self._outbox.put(self._encode(limits.hello(version)))
 
@@ -225,14 +227,6 @@ class Mux:
         """Whether next_message has something."""
         return self._outbox.ready
 
-    def next_message(self) -> bytes:
-        """Return the next message, b"" when nothing can go out now."""
-        return self._outbox.next_message()
-
-    def take_drained(self) -> list[StreamId]:
-        """Return the streams whose queued content went out since the last call."""
-        return self._outbox.take_drained()
-
     # ── bytes in ──────────────────────────────────────────────────────────────────────────────
 
     def receive(self, message: bytes) -> list[Event]:
@@ -255,27 +249,31 @@ class Mux:
     def _frame(self, frame: Frame, events: list[Event]) -> None:
         self.calm.frame(frame)
         match frame:
-            case Data() | Response() | Trailers():
-                self._stream_frame(frame, events)
-            case Window(stream_id, increment):
-                self._on_window(stream_id, increment, events)
+            case Data():
+                self._stream_frame(frame, len(frame.data), events)
+            case Response() | Trailers():
+                if isinstance(frame, Response) and self.role is not Role.GATEWAY:
+                    raise RemoteProtocolError("RESPONSE is the client's")
+                self._stream_frame(frame, 0, events)
             case Request():
                 self._on_request(frame, events)
+            case Window():
+                self._on_window(frame.stream_id, frame.increment, events)
             case Reset():
                 self._on_reset(frame, events)
-            case Ping(payload):
-                self._outbox.put_pong(payload)
+            case Ping():
+                self._outbox.put_pong(frame.payload)
             case Hello():
                 self._on_hello(frame, events)
             case GoAway():
                 self.peer_going_away = frame
                 events.append(frame)
+            case Pong():
+                events.append(frame)
             case Pause() | Resume():
                 if self.role is not Role.GATEWAY:
                     raise RemoteProtocolError("PAUSE and RESUME are the client's")
                 self.paused = isinstance(frame, Pause)
-                events.append(frame)
-            case Pong():
                 events.append(frame)
             case _:
                 assert_never(frame)
@@ -340,13 +338,12 @@ class Mux:
         if stream_id > self._last_id and self.version:
             raise RemoteProtocolError(f"a frame for stream {stream_id}, which was never opened")
         stream = self._streams.get(stream_id)
-        return None if stream is None or stream.finished else stream
+        return None if stream and stream.receiving is Half.ENDED and stream.finished else stream
 
-    def _stream_frame(self, frame: Data | Response | Trailers, events: list[Event]) -> None:
-        if isinstance(frame, Response) and self.role is not Role.GATEWAY:
-            raise RemoteProtocolError("RESPONSE is the client's")
+    def _stream_frame(
+        self, frame: Data | Response | Trailers, size: int, events: list[Event]
+    ) -> None:
         stream = self._live(frame.stream_id)
-        size = len(frame.data) if isinstance(frame, Data) else 0
         if size:
             self.inbox.arrive(size)
         if stream is None:  # late, for a stream that is over: only the tunnel's window counts it
@@ -362,21 +359,21 @@ class Mux:
             self.calm.glitch()
             self._fail(stream, error, events)
             return
-        if not isinstance(frame, Data):
-            events.append(frame)
+        if not size and isinstance(frame, Data) and not frame.end_stream:
+            return  # an empty frame that ends nothing says nothing
+        events.append(frame)
+        if (stream.starved or not self.version) and isinstance(frame, Data):
+            self._bound(stream, events)
+        if self.inbox.full:
             self.relieve(events)
-        elif size or frame.end_stream:  # an empty frame that ends nothing says nothing
-            events.append(frame)
-            self._bound(stream, frame, events)
 
-    def _bound(self, stream: Stream, frame: Data, events: list[Event]) -> None:
+    def _bound(self, stream: Stream, events: list[Event]) -> None:
         try:
             self.inbox.check_bound(stream)
             if stream.starved:
                 self._grant(stream.id, self.inbox.growth(stream))
         except RemoteProtocolError as error:
             self._fail(stream, error, events)
-        self.relieve(events)
 
     def relieve(self, events: list[Event]) -> None:
         """End the streams that nobody reads while too much is held; ``events`` get their RESETs."""

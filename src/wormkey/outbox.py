@@ -89,8 +89,9 @@ class Outbox:
         if stream.queued:
             stream.queued = False
             (self._line if stream.outbox_bytes else self._ends).remove(stream)
-        stream.outbox.clear()
-        stream.outbox_bytes = 0
+        if stream.outbox_bytes:
+            stream.outbox.clear()
+            stream.outbox_bytes = 0
         stream.end_queued = False
 
     @property
@@ -128,6 +129,8 @@ class Outbox:
             return (
                 self._next_control() if control else b"".join(self._next_content(MAX_FRAME_BYTES))
             )
+        if len(control) == 1 and not (self._line or self._ends):
+            return self._next_control()  # as most heads, grants and answers go
         parts: list[bytes] = []
         size = 0
         while control and (not parts or size + len(control[0]) <= MAX_FRAME_BYTES):
@@ -161,7 +164,8 @@ class Outbox:
         stream = self._line.popleft()
         stream.queued = False
         parts = self._content_of(stream, room)
-        self.mark(stream)
+        if stream.outbox_bytes or stream.end_queued:
+            self.mark(stream)
         return parts
 
     def _content_of(self, stream: Stream, room: int) -> list[bytes]:

@@ -15,7 +15,7 @@ from typing import Final
 from attrs import define, field
 
 from wormkey.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
-from wormkey.frames import StreamId
+from wormkey.frames import Fields, StreamId
 from wormkey.windows import ReceiveWindow, SendWindow
 
 
@@ -28,6 +28,8 @@ class Half(enum.Enum):
     CONTENT = "content"
     ENDED = "ended"
 
+    __hash__ = object.__hash__  # a member is itself alone, and an enum's own hash is a call
+
 
 class Input(enum.Enum):
     """What can happen to a half. END is the END_STREAM flag of the frame that carries it."""
@@ -39,6 +41,8 @@ class Input(enum.Enum):
     DATA = "content"
     TRAILERS = "trailers"
     END = "end"
+
+    __hash__ = object.__hash__
 
 
 TABLE: Final[dict[tuple[Half, Input], Half]] = {
@@ -72,6 +76,8 @@ class Stream:
     interim_heads: int = 0
     interim_bytes: int = 0
     head_bytes: int = 0  # what heads and trailers cost that nobody has taken
+    last_head: Fields | None = None  # the newest of them,
+    last_head_bytes: int = 0  # and its part of the cost, which need not be counted twice
     progress: int = 0
     starved: bool = False  # its sender ran out of window and has not been given more since
 
@@ -81,11 +87,11 @@ class Stream:
         Raises:
             RemoteProtocolError: the peer sent what may not follow; the half is unchanged.
         """
-        after = TABLE.get((self.receiving, what))
-        if after is None:
+        try:
+            self.receiving = TABLE[self.receiving, what]
+        except KeyError:
             message = f"{what.value} on a stream whose receiving half is at {self.receiving.value}"
-            raise RemoteProtocolError(message, _code(self.receiving))
-        self.receiving = after
+            raise RemoteProtocolError(message, _code(self.receiving)) from None
 
     def send(self, what: Input) -> None:
         """Move the sending half.
@@ -93,11 +99,11 @@ class Stream:
         Raises:
             LocalProtocolError: our caller tried what may not follow; the half is unchanged.
         """
-        after = TABLE.get((self.sending, what))
-        if after is None:
+        try:
+            self.sending = TABLE[self.sending, what]
+        except KeyError:
             message = f"{what.value} on a stream whose sending half is at {self.sending.value}"
-            raise LocalProtocolError(message, _code(self.sending))
-        self.sending = after
+            raise LocalProtocolError(message, _code(self.sending)) from None
 
     @property
     def wants_to_send(self) -> bool:

@@ -86,7 +86,7 @@ class ReceiveWindow:
             raise LocalProtocolError("more released than held", ErrorCode.FLOW_CONTROL_ERROR)
         self.held_bytes -= count
         self.taken_bytes += count
-        if self.taken_bytes < max(self.available_bytes, self.size_bytes // 8):
+        if self.taken_bytes < self.available_bytes or self.taken_bytes < self.size_bytes // 8:
             return 0
         grant = self.taken_bytes
         self.taken_bytes = 0
