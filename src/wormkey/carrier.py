@@ -132,7 +132,8 @@ class Carrier(trio.abc.Stream):
             raise trio.BrokenResourceError(self.failure) from error
         finally:
             self._busy = False
-            self._free.unpark()
+            if self._free:
+                self._free.unpark()
 
     # ── trio-websocket's side ─────────────────────────────────────────────────────────────────
 

@@ -22,8 +22,6 @@ from wormkey.windows import ReceiveWindow, SendWindow
 class Half(enum.Enum):
     """Where one direction of a stream is."""
 
-    __hash__ = object.__hash__  # members are alone of their kind; enum hashes the name in Python
-
     HEAD = "head"
     CONTENT = "content"
     ENDED = "ended"
@@ -33,8 +31,6 @@ class Half(enum.Enum):
 
 class Input(enum.Enum):
     """What can happen to a half. END is the END_STREAM flag of the frame that carries it."""
-
-    __hash__ = object.__hash__
 
     INTERIM = "interim head"
     HEAD = "head"

@@ -41,7 +41,7 @@ from wormkey.frames import (
 )
 from wormkey.keepalive import KeepAlive
 from wormkey.mux import Mux, Role
-from wormkey.tunnelstream import TunnelStream
+from wormkey.tunnelstream import TunnelStream, Waiters
 
 logger = logging.getLogger(__name__)
 
@@ -84,9 +84,9 @@ class Tunnel:
     _lost: bool = False
     _carrier: Carrier | None = None
     _leaving: bool = False  # this end said that it goes
-    _writer: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
-    _idle: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
-    _flushed: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
+    _writer: Waiters = field(factory=Waiters)
+    _idle: Waiters = field(factory=Waiters)
+    _flushed: Waiters = field(factory=Waiters)
     _ready: trio.Event = field(factory=trio.Event)
     _life: KeepAlive = field(init=False)
 
@@ -116,7 +116,7 @@ class Tunnel:
     @property
     def ended(self) -> bool:
         """Whether the tunnel is over, or ending."""
-        return self._ended.is_set()
+        return self._reason is not None
 
     @property
     def open_streams(self) -> int:
@@ -192,9 +192,10 @@ class Tunnel:
         The writer joins what several streams have ready into one message. With one or two there
         is nothing to join, and a trip through the scheduler costs more than the write.
         """
-        if self._writer and len(self._streams) <= DIRECT_STREAMS and self._send_directly():
-            return
-        self._writer.unpark()
+        if self._writer.tasks:
+            if len(self._streams) <= DIRECT_STREAMS and self._send_directly():
+                return
+            self._writer.unpark()
 
     def _send_directly(self) -> bool:
         """Send what is queued while the socket takes it; false where the writer must go on."""
@@ -344,16 +345,13 @@ class Tunnel:
             self.mux.close_stream(stream.id, ErrorCode.REFUSED_STREAM)
             return
         self._streams[stream.id] = stream
-        scope = stream.scope = trio.CancelScope()
-        self._nursery.start_soon(self._run_handler, self.handler, stream, head, scope)
+        self._nursery.start_soon(self._run_handler, self.handler, stream, head)
 
-    async def _run_handler(
-        self, handler: Handler, stream: TunnelStream, head: RequestHead, scope: trio.CancelScope
-    ) -> None:
+    async def _run_handler(self, handler: Handler, stream: TunnelStream, head: RequestHead) -> None:
         """Own one stream: however it ends, it is closed here and its siblings live on."""
         code, detail = ErrorCode.CANCELLED, ""
         try:
-            with scope:
+            with stream.scope:
                 await handler(stream, head)
                 code = ErrorCode.NO_ERROR
         except StreamError as error:
@@ -380,8 +378,7 @@ class Tunnel:
 
     def _tell_drained(self) -> None:
         for stream_id in self.mux.take_drained():
-            stream = self._streams.get(stream_id)
-            if stream is not None:
+            if (stream := self._streams.get(stream_id)) is not None:
                 stream.drained()
 
     async def _keep_alive(self) -> None:

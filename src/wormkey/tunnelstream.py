@@ -23,6 +23,42 @@ QUEUE_BYTES: Final = 64 * 1024  # what a sender may queue before it waits; one m
 JOIN_BYTES: Final = 2 * 1024  # frames up to here are joined: each costs 150 bytes of its own
 
 
+class Waiters:
+    """A trio.lowlevel.ParkingLot for few tasks: the first one is woken first, and no more.
+
+    A lot costs a dozen calls to wake a task, and as many to make; each exchange needs two.
+    """
+
+    __slots__ = ("tasks",)
+
+    def __init__(self) -> None:
+        """Nobody waits."""
+        self.tasks: list[trio.lowlevel.Task] = []
+
+    @trio.lowlevel.enable_ki_protection
+    async def park(self) -> None:
+        """Wait to be woken. Cancellation: waits only."""
+        task = trio.lowlevel.current_task()
+        self.tasks.append(task)
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self.tasks.remove(task)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    @trio.lowlevel.enable_ki_protection
+    def unpark(self) -> None:
+        """Wake the task that has waited longest."""
+        if self.tasks:
+            trio.lowlevel.reschedule(self.tasks.pop(0))
+
+    def unpark_all(self) -> None:
+        """Wake them all."""
+        while self.tasks:
+            self.unpark()
+
+
 class _Tunnel(Protocol):
     mux: Mux
 
@@ -35,20 +71,20 @@ class TunnelStream:
     """One exchange's end of a tunnel. One task receives, one task sends (they may be the same).
 
     ``scope`` is cancelled when the peer or the tunnel ends the stream; a client's handler runs in
-    it. A gateway's exchange has a scope of its own and hears of it by receive(): None there.
+    it, a gateway's exchange has a scope of its own, hears of it by receive() and makes none.
     """
 
     __slots__ = (
         "_error",
         "_frames",
         "_receiver",
+        "_scope",
         "_sender",
         "_stopped",
         "_tunnel",
         "answered",
         "ended",
         "id",
-        "scope",
     )
 
     def __init__(self, tunnel: _Tunnel, stream_id: StreamId, *, ended: bool = False) -> None:
@@ -56,13 +92,22 @@ class TunnelStream:
         self.id = stream_id
         self.answered = False  # our final head is queued: no other one can follow
         self.ended = ended
-        self.scope: trio.CancelScope | None = None
         self._tunnel = tunnel
         self._frames: deque[Response | Data | Trailers] = deque()
         self._error: StreamError | TunnelError | None = None
         self._stopped = False
-        self._receiver: trio.lowlevel.ParkingLot | None = None  # there once somebody has waited
-        self._sender: trio.lowlevel.ParkingLot | None = None
+        self._scope: trio.CancelScope | None = None
+        self._receiver = Waiters()
+        self._sender = Waiters()
+
+    @property
+    def scope(self) -> trio.CancelScope:
+        """Where the owner's work may run, to be cancelled with the stream; made when asked for."""
+        if self._scope is None:
+            self._scope = trio.CancelScope()
+            if self._error is not None:
+                self._scope.cancel(reason="the stream was reset")
+        return self._scope
 
     # ── the tunnel's side ─────────────────────────────────────────────────────────────────────
 
@@ -76,25 +121,22 @@ class TunnelStream:
             return
         if not isinstance(frame, Reset):
             self._append(frame)
-            if self._receiver:  # nobody waits where several frames came in one message
+            if self._receiver.tasks:  # nobody waits where several frames came in one message
                 self._receiver.unpark()
         elif frame.code is ErrorCode.NO_ERROR and self._complete():
             self._stopped = True
-            self.drained()
+            self._sender.unpark()
         else:
             self.fail(StreamError(frame.code, frame.detail.decode("utf-8", "replace")))
 
     def _append(self, frame: Response | Data | Trailers) -> None:
         """Queue a frame; tiny ones become one, or a window full of them would cost a hundred."""
-        last = self._frames[-1] if self._frames else None
-        if (
-            isinstance(frame, Data)
-            and isinstance(last, Data)
-            and len(last.data) + len(frame.data) <= JOIN_BYTES
-        ):
-            self._frames[-1] = Data(self.id, last.data + frame.data, frame.end_stream)
-        else:
-            self._frames.append(frame)
+        if self._frames and isinstance(frame, Data):
+            last = self._frames[-1]
+            if isinstance(last, Data) and len(last.data) + len(frame.data) <= JOIN_BYTES:
+                self._frames[-1] = Data(self.id, last.data + frame.data, frame.end_stream)
+                return
+        self._frames.append(frame)
 
     def _complete(self) -> bool:
         if not self._frames:
@@ -106,16 +148,15 @@ class TunnelStream:
         """End the stream with an error: what is queued is dropped, who waits is told."""
         self._error = self._error or error  # the first one is the reason
         self._frames.clear()
-        for lot in (self._receiver, self._sender):
-            if lot is not None:
-                lot.unpark_all()
+        self._receiver.unpark_all()
+        self._sender.unpark_all()
         # The owner may be waiting for somebody else, an origin that thinks: cancel its work.
-        if self.scope is not None:
-            self.scope.cancel(reason="the stream was reset")
+        if self._scope is not None:
+            self._scope.cancel(reason="the stream was reset")
 
     def drained(self) -> None:
         """Queued content went out: let the sender go on."""
-        if self._sender:
+        if self._sender.tasks:
             self._sender.unpark()
 
     @property
@@ -142,14 +183,17 @@ class TunnelStream:
         while not self._frames:
             if self._error is not None:
                 raise self._error
-            if self._receiver is None:
-                self._receiver = trio.lowlevel.ParkingLot()
             await self._receiver.park()
         frame = self._frames.popleft()
-        if not isinstance(frame, Data):
-            fields = frame.fields if isinstance(frame, Trailers) else frame.head.fields
-            self._tunnel.mux.took_head(self.id, fields)
-        if isinstance(frame, Trailers) or frame.end_stream:
+        if isinstance(frame, Data):
+            if frame.end_stream:
+                self.ended = True
+        elif isinstance(frame, Response):
+            self._tunnel.mux.took_head(self.id, frame.head.fields)
+            if frame.end_stream:
+                self.ended = True
+        else:
+            self._tunnel.mux.took_head(self.id, frame.fields)
             self.ended = True
         return frame
 
@@ -188,7 +232,7 @@ class TunnelStream:
         mux.send_data(self.id, data, end_stream=end_stream)
         self._tunnel.wake_writer()
         while mux.queued_bytes(self.id) > QUEUE_BYTES:
-            await self._wait_drained()
+            await self._sender.park()
             self._check()
 
     def send_trailers(self, fields: Fields) -> None:
@@ -206,12 +250,7 @@ class TunnelStream:
     async def wait_sent(self) -> None:
         """Wait until all queued content and its end have gone out. Cancellation: waits only."""
         while self._error is None and not self._tunnel.mux.flushed(self.id):
-            await self._wait_drained()
-
-    async def _wait_drained(self) -> None:
-        if self._sender is None:
-            self._sender = trio.lowlevel.ParkingLot()
-        await self._sender.park()
+            await self._sender.park()
 
     def close(self, code: ErrorCode = ErrorCode.CANCELLED, detail: str = "") -> None:
         """Be done with the stream; one that is not finished is reset with ``code``."""

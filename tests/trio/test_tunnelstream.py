@@ -148,7 +148,6 @@ async def test_wait_sent_waits_for_the_end_as_well() -> None:
 async def test_a_reset_is_what_everybody_gets() -> None:
     """Receivers, senders, heads and trailers; queued frames are dropped, the scope cancelled."""
     tunnel, stream = opened(window=0)
-    scope = stream.scope = trio.CancelScope()
     async with trio.open_nursery() as nursery:
         errors: list[StreamError] = []
 
@@ -169,7 +168,7 @@ async def test_a_reset_is_what_everybody_gets() -> None:
     for call in (lambda: stream.send_head(ResponseHead(200, ())), lambda: stream.send_trailers(())):
         with pytest.raises(StreamError):
             call()
-    assert scope.cancel_called
+    assert stream.scope.cancel_called
 
 
 async def test_the_first_reason_is_kept() -> None:
@@ -185,7 +184,6 @@ async def test_the_first_reason_is_kept() -> None:
 async def test_a_whole_answer_survives_that_the_request_is_unwanted(*, taken: bool) -> None:
     """Whether its end was taken before RESET NO_ERROR came or not; the sender is stopped."""
     tunnel, stream = opened()
-    scope = stream.scope = trio.CancelScope()
     arrive(tunnel, stream, Response(ONE, OK, end_stream=True))
     if taken:
         await stream.receive()
@@ -196,7 +194,7 @@ async def test_a_whole_answer_survives_that_the_request_is_unwanted(*, taken: bo
     with pytest.raises(StreamError) as caught:
         await stream.send(b"more")
     assert caught.value.code is ErrorCode.NO_ERROR
-    assert not scope.cancel_called
+    assert not stream.scope.cancel_called
 
 
 async def test_half_an_answer_does_not_survive_it() -> None:
