@@ -113,7 +113,8 @@ class Exchange:
         self._scope = trio.CancelScope()
         self.idle_watch.add(self)
         try:
-            await Child[None](self._scope).run(
+            child: Child[None] = Child(self._scope)  # Child[None](…) is a call more, in typing
+            await child.run(
                 tunnel.nursery,
                 lambda: self._carry(tunnel),
                 lost=lost,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 MAX_METHOD_BYTES: Final = 64  # the longest registered one, UPDATEREDIRECTREF, has 17
 MAX_REQUEST_FIELDS: Final = MAX_FIELDS - 8  # the gateway adds its own before the tunnel
+MAX_AUTHORITY_BYTES: Final = 259  # a name of 253 (RFC 1035 §2.3.4), a colon and a port
+MAX_AUTHORITIES: Final = 64  # that are remembered: each request's is asked for three times
 MAX_LENGTH_DIGITS: Final = 18  # more octets than any store holds, still below 2**63
 
 _TOKEN: Final = rb"[-!#$%&'*+.^_`|~0-9A-Za-z]"  # RFC 9110 §5.6.2
@@ -211,6 +214,11 @@ def split_authority(value: bytes) -> tuple[bytes, int | None] | None:
 
     An IPv6 literal keeps its brackets. None stands for an invalid authority.
     """
+    return _split_authority(value) if len(value) <= MAX_AUTHORITY_BYTES else None
+
+
+@lru_cache(maxsize=MAX_AUTHORITIES)
+def _split_authority(value: bytes) -> tuple[bytes, int | None] | None:
     found = _AUTHORITY.fullmatch(value)
     if found is None:
         return None
