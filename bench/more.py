@@ -1,4 +1,4 @@
-"""`make bench-more`: fairness, scale, round trips and start-up, of this project alone.
+"""`make bench-more`: fairness, scale, sessions, round trips, start-up, of this project alone.
 
 Each part prints its figures as lines of ``name: value``; --write keeps them as JSON. A part starts
 what it needs and ends it.
@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -43,6 +45,7 @@ SLOW_MIB: Final = 64
 IDLE_TUNNELS: Final = (100, 1000, 5000)
 IDLE_S: Final = 20.0
 STARTS: Final = 7
+SESSIONS: Final = (1_000, 10_000, 100_000)
 SHARE_S: Final = 5.0
 
 Told = dict[str, float]
@@ -209,6 +212,19 @@ def measure_round_trips(started: Programs, origins: Origins) -> Told:
     return told
 
 
+def measure_sessions(_started: Programs, _origins: Origins) -> Told:
+    """How long it takes to find one of so many sessions, and what each costs."""
+    told: Told = {}
+    for count in SESSIONS:
+        command = [sys.executable, "-P", str(ROOT / "bench" / "sessions.py"), str(count)]
+        paths = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+        done = subprocess.run(command, env=paths, capture_output=True, text=True, check=True)
+        seen = json.loads(done.stdout)
+        told[f"{count:,} sessions: µs to find one"] = seen["find_us"]
+        told[f"{count:,} sessions: KiB each"] = seen["kib"]
+    return told
+
+
 def measure_start(started: Programs, origins: Origins) -> Told:
     """How long the programs take to be there, and what they hold then."""
     daemons, clients, held = [], [], []
@@ -236,6 +252,7 @@ PARTS: Final[dict[str, Callable[[Programs, Origins], Told]]] = {
     "fairness": measure_fairness,
     "round-trips": measure_round_trips,
     "scale": measure_scale,
+    "sessions": measure_sessions,
 }
 
 
