@@ -22,6 +22,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from bench import loads
+from bench.curves import draw_curves
 from bench.machine import describe_machine
 from bench.processes import Programs, free_port, programs, wait_port
 from bench.systems import (
@@ -42,9 +43,10 @@ if TYPE_CHECKING:
 
 RTTS_MS: Final = (0, 20, 80, 200)
 SLOW_MIB: Final = 64
-IDLE_TUNNELS: Final = (100, 1000, 5000)
+IDLE_TUNNELS: Final = (100, 1000, 2500, 5000)
 IDLE_S: Final = 20.0
 STARTS: Final = 7
+CHART: Final = ROOT / "docs" / "images" / "scale.svg"
 SESSIONS: Final = (1_000, 10_000, 100_000)
 SHARE_S: Final = 5.0
 
@@ -282,6 +284,9 @@ def main() -> int:
         }
         path = ROOT / "bench" / "results" / f"{now:%Y-%m-%d}-more.json"
         path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        if {"scale", "sessions"} <= told.keys():
+            note = f"{document['machine']}; {now:%Y-%m-%d}; clients and all on one machine"
+            CHART.write_text(draw_curves(told, note), encoding="utf-8")
     return 0
 
 
