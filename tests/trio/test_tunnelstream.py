@@ -11,7 +11,7 @@ from tests.support.muxes import GET, KIB, OK, ONE, POST, ROOMY, client, feed, ga
 from wormkey.errors import ErrorCode, StreamError, TunnelError
 from wormkey.frames import Data, Frame, Request, Reset, Response, ResponseHead, Trailers
 from wormkey.mux import Mux
-from wormkey.tunnelstream import JOIN_BYTES, QUEUE_BYTES, TunnelStream
+from wormkey.tunnelstream import JOIN_BYTES, QUEUE_BYTES, TunnelStream, park, unpark, unpark_all
 
 UNWANTED = Reset(ONE, ErrorCode.NO_ERROR)
 
@@ -246,3 +246,50 @@ async def test_nothing_is_received_behind_a_hole() -> None:
         arrive(tunnel, stream, Data(ONE, b"behind the hole", end_stream=True))
     assert not stream.ended
     assert not stream.ready
+
+
+async def test_who_has_waited_longest_is_woken_first() -> None:
+    """One at a time, then all; nobody waits any more where nobody is left."""
+    waiting: list[trio.lowlevel.Task] = []
+    woken: list[int] = []
+
+    async def wait(number: int) -> None:
+        await park(waiting)
+        woken.append(number)
+
+    unpark(waiting)  # it wakes nobody, and nobody who comes later
+    async with trio.open_nursery() as nursery:
+        for number in range(4):
+            nursery.start_soon(wait, number)
+            await trio.testing.wait_all_tasks_blocked()
+        for so_far in ([0], [0, 1]):
+            unpark(waiting)
+            await trio.testing.wait_all_tasks_blocked()
+            assert woken == so_far
+        unpark_all(waiting)
+    assert sorted(woken) == [0, 1, 2, 3]
+    assert not waiting
+
+
+async def test_who_is_cancelled_waits_no_more() -> None:
+    """The next one is woken in its place."""
+    waiting: list[trio.lowlevel.Task] = []
+    async with trio.open_nursery() as nursery:
+        with trio.move_on_after(0):
+            await park(waiting)
+        assert not waiting
+        nursery.start_soon(park, waiting)
+        await trio.testing.wait_all_tasks_blocked()
+        unpark(waiting)
+
+
+async def test_work_that_begins_behind_a_reset_is_cancelled() -> None:
+    """The scope is made when it is asked for, and knows what has happened before."""
+    tunnel, stream = opened()
+    arrive(tunnel, stream, Reset(ONE, ErrorCode.CANCELLED))
+    assert stream.scope.cancel_called
+    assert stream.scope is stream.scope
+    _, other = opened()
+    assert not other.scope.cancel_called
+    other.fail(TunnelError("lost"))
+    assert other.scope.cancel_called

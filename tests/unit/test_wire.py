@@ -117,6 +117,21 @@ def test_a_frame_is_read_however_it_is_cut(frame: Frame) -> None:
     codec.check_feeding(Decoder, encode(frame), [frame])
 
 
+@pytest.mark.parametrize("size", [0, 1, 255, 256, 511, 512, 513, 1024, 20_000])
+def test_texts_of_any_length_come_back(size: int) -> None:
+    """Each text of a head, whether its length is at hand or not, around the edges of a byte."""
+    text = bytes(size)
+    fields = ((text, b"1"), (b"a", text))
+    for frame in (
+        Request(ID, RequestHead(text, b"/", fields)),
+        Request(ID, RequestHead(b"GET", text, (), text)),
+        Response(ID, ResponseHead(200, fields, text)),
+        Response(ID, ResponseHead(101, (), b"", text)),
+        Trailers(ID, fields),
+    ):
+        assert Decoder().feed(encode(frame)) == [frame]
+
+
 def test_frames_of_one_message_come_in_order() -> None:
     """Frames that travel together are told apart again."""
     data = b"".join(map(encode, PLAIN))
