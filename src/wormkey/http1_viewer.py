@@ -10,12 +10,14 @@ Two tasks may use a connection at once: one that receives content, one that writ
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import trio
 import trio.abc
 from attrs import define, field
 
+from wormkey import transport
 from wormkey.errors import AdmissionError, ErrorCode, LocalProtocolError, StreamError
 from wormkey.fields import upgrade_offer
 from wormkey.frames import Fields
@@ -46,7 +48,6 @@ from wormkey.http1_content import (
 )
 from wormkey.pace import Pace
 from wormkey.recent import derive
-from wormkey.transport import LINGER_S, linger, receive, reset_connection, send_with_progress
 
 if TYPE_CHECKING:
     from wormkey.frames import ResponseHead
@@ -140,12 +141,14 @@ class ViewerConnection:
         raw = take_request_head(self._in, self.limits) if self._in.data else None
         if raw is not None:  # pipelined: a full buffer must not keep everybody else waiting
             await trio.lowlevel.checkpoint()
-        elif (raw := await self._receive_head(until)) is None:
+        else:
+            with suppress(trio.BrokenResourceError):  # he has left, as one who closes
+                raw = await self._receive_head(until)
+        if raw is None:
             return None
         self.method = raw[: raw.find(b" ")]  # before any check: an error for HEAD has no content
         request = parse_request(raw)
-        self._is_http10 = request.http_version < b"1.1"
-        self._keep = request.keep_alive
+        self._is_http10, self._keep = request.http_version < b"1.1", request.keep_alive
         self.content_finished = not request.has_content
         if request.has_content:
             length = request.content_length
@@ -154,22 +157,25 @@ class ViewerConnection:
         return request
 
     async def _receive_head(self, until: float) -> bytes | None:
+        now = transport.receive_nowait(self.stream, READ_BYTES)
+        if now:  # a busy viewer's request is here already: it needs neither a scope nor a deadline
+            self._in.data += now
+            await trio.lowlevel.checkpoint()
+            if (raw := take_request_head(self._in, self.limits)) is not None:
+                return raw
         started = self._in.started
         head_s, idle_s = self.limits.head_timeout_s, self.limits.keep_alive_timeout_s
         deadline = trio.current_time() + (head_s if started else idle_s)
         with trio.CancelScope(deadline=min(deadline, until)) as self._waiting:
             while True:
-                try:
-                    data = await receive(self.stream, READ_BYTES)
-                except trio.BrokenResourceError:
-                    return None
+                data = await transport.receive(self.stream, READ_BYTES, empty=now is None)
+                now = b""
                 if not data:
                     if started:
                         raise bad_request("the connection ended inside its head")
                     return None
                 self._in.data += data
-                raw = take_request_head(self._in, self.limits)
-                if raw is not None:
+                if (raw := take_request_head(self._in, self.limits)) is not None:
                     return raw
                 if not started and self._in.started:
                     started = True
@@ -211,7 +217,7 @@ class ViewerConnection:
         invited = not self._waits_for_100  # else it is the app's time that runs
         began = trio.current_time()
         with trio.move_on_after(self.limits.content_idle_timeout_s if invited else math.inf):
-            data = await receive(self.stream, READ_BYTES)
+            data = await transport.receive(self.stream, READ_BYTES)
             if invited:
                 self._pace.add(trio.current_time() - began, len(data))
             if not data:
@@ -327,7 +333,7 @@ class ViewerConnection:
             raise trio.BrokenResourceError("an earlier send did not get through")
         self._lost = True  # until all of it is known to be sent
         idle_s, rate = self.limits.write_idle_timeout_s, self.limits.min_rate_bytes
-        await send_with_progress(self.stream, data, idle_s, rate)
+        await transport.send_with_progress(self.stream, data, idle_s, rate)
         self._lost = False
 
     # ── ending ─────────────────────────────────────────────────────────────────────────────
@@ -339,7 +345,7 @@ class ViewerConnection:
         Cancellation: the connection is closed all the same.
         """
         if self._writer and self._writer.framing is Framing.UNTIL_CLOSE:
-            await reset_connection(self.stream)
+            await transport.reset_connection(self.stream)
         else:
             await self.lingering_close()
 
@@ -355,9 +361,9 @@ class ViewerConnection:
         if isinstance(stream, trio.SSLStream):
             stream = stream.transport_stream
         try:
-            with trio.move_on_after(LINGER_S):
+            with trio.move_on_after(transport.LINGER_S):
                 await self._send_the_last()
-                await linger(stream)
+                await transport.linger(stream)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         finally:
@@ -379,7 +385,7 @@ class ViewerConnection:
         """
         whole = self.response_finished and not (self._out or self._lost)
         if self._writer and self._writer.framing is Framing.UNTIL_CLOSE and not whole:
-            await reset_connection(self.stream)
+            await transport.reset_connection(self.stream)
         await trio.aclose_forcefully(self.stream)
 
     def detach(self) -> tuple[trio.abc.Stream, bytes]:

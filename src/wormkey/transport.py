@@ -151,8 +151,29 @@ def set_tcp_options(stream: trio.abc.Stream, *, user_timeout_s: float = USER_TIM
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout_ms)
 
 
-async def receive(stream: trio.abc.Stream, max_bytes: int) -> bytes:
+def receive_nowait(stream: trio.abc.Stream, max_bytes: int) -> bytes | None:
+    """Return what a plain socket has now, b"" at the end; None for nothing, or another stream.
+
+    No checkpoint: a loop around it must have one.
+
+    Raises:
+        trio.BrokenResourceError: the peer reset the connection.
+        trio.ClosedResourceError: this end closed the stream.
+    """
+    if type(stream) is not trio.SocketStream:
+        return None
+    try:
+        return os.read(_open_fd(stream.socket), max_bytes)
+    except BlockingIOError:
+        return None
+    except OSError as error:
+        raise trio.BrokenResourceError("the peer has left") from error
+
+
+async def receive(stream: trio.abc.Stream, max_bytes: int, *, empty: bool = False) -> bytes:
     """Receive up to ``max_bytes``; b"" at the end. The short way to a socket's receive_some.
+
+    With ``empty`` nothing was there a moment ago: it waits before it reads.
 
     On a plain socket this is read(2) on the descriptor, as send_with_progress is write(2); trio's
     own way through four wrappers costs about as much again as the call into the kernel.
@@ -169,8 +190,11 @@ async def receive(stream: trio.abc.Stream, max_bytes: int) -> bytes:
             inner = inner.stream
         if not isinstance(inner, trio.SocketStream):
             return bytes(await stream.receive_some(max_bytes))
-    waited = False
-    await trio.lowlevel.checkpoint_if_cancelled()
+    waited = empty
+    if empty:
+        await trio.lowlevel.wait_readable(_open_fd(inner.socket))
+    else:
+        await trio.lowlevel.checkpoint_if_cancelled()
     while True:
         fd = _open_fd(inner.socket)  # each time: another stream may have the number after a wait
         try:

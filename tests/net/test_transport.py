@@ -20,6 +20,8 @@ from wormkey.transport import (
     half_close,
     peer_address,
     raw_socket,
+    receive,
+    receive_nowait,
     reset_connection,
     send_with_progress,
     set_tcp_options,
@@ -337,3 +339,27 @@ def set_buffers(ours: trio.SocketStream, theirs: trio.SocketStream) -> None:
     """Make the kernel hold little, so that the reader's pace is the sender's."""
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
+
+
+async def test_what_is_there_is_had_without_waiting() -> None:
+    """None while nothing came, then the octets, then the end; a stream in memory is not asked."""
+    async with connection() as (ours, theirs):
+        assert receive_nowait(ours, 100) is None
+        await theirs.send_all(b"octets")
+        assert await receive(ours, 3, empty=True) == b"oct"
+        assert receive_nowait(ours, 100) == b"ets"
+        await theirs.send_eof()
+        assert await receive(ours, 100, empty=True) == b""
+        assert receive_nowait(ours, 100) == b""
+    with pytest.raises(trio.ClosedResourceError):
+        receive_nowait(ours, 100)
+    assert receive_nowait(trio.testing.memory_stream_pair()[0], 100) is None
+
+
+async def test_a_reset_is_noticed_without_waiting() -> None:
+    """As receive() says it."""
+    async with connection() as (ours, theirs):
+        await reset_connection(theirs)
+        await trio.lowlevel.wait_readable(ours.socket)
+        with pytest.raises(trio.BrokenResourceError):
+            receive_nowait(ours, 100)
