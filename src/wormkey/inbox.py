@@ -120,7 +120,7 @@ class Inbox:
         self, stream_id: StreamId, sending: Half, receiving: Half, send_window: SendWindow
     ) -> Stream:
         """Return a new stream, with the receive window that its peer has been told."""
-        window = self.new_window()
+        window = ReceiveWindow(self._new_window_bytes, self._new_window_bytes)
         return Stream(stream_id, sending, receiving, send_window, window, progress=self.tick())
 
     @property

@@ -101,7 +101,7 @@ class Mux:
         if stream_id > MAX_STREAM_ID:
             raise StreamError(ErrorCode.REFUSED_STREAM, "the tunnel has used up its stream ids")
         self._outbox.put(self._encode(Request(stream_id, head, end_stream)))
-        if end_stream:
+        if end_stream and not self.version:
             self._put_end0(stream_id)
         self._last_id = stream_id
         self._new_stream(stream_id, Half.ENDED if end_stream else Half.CONTENT, Half.HEAD)
@@ -109,8 +109,7 @@ class Mux:
 
     def _put_end0(self, stream_id: StreamId) -> None:
         """In v0 a head cannot say that nothing follows it."""
-        if not self.version:
-            self._outbox.put(self._encode(Data(stream_id, b"", end_stream=True)))
+        self._outbox.put(self._encode(Data(stream_id, b"", end_stream=True)))
 
     def _new_stream(self, stream_id: StreamId, sending: Half, receiving: Half) -> Stream:
         window = self.peer.stream_window_bytes if self.peer and self.version else MAX_WINDOW_BYTES
@@ -132,7 +131,8 @@ class Mux:
         self._outbox.put(encoded)
         if end_stream and not head.interim:
             stream.send(Input.END)
-            self._put_end0(stream_id)
+            if not self.version:
+                self._put_end0(stream_id)
 
     def send_data(self, stream_id: StreamId, data: bytes, *, end_stream: bool = False) -> None:
         """Queue content; it leaves as the windows allow. The caller bounds it (queued_bytes)."""
@@ -177,8 +177,9 @@ class Mux:
         if stream is None or not count:
             return
         grant, tunnel_grant = self.inbox.release(stream, count)
-        self._grant(stream_id, grant)
-        self._grant(TUNNEL, tunnel_grant)
+        if grant or tunnel_grant:
+            self._grant(stream_id, grant)
+            self._grant(TUNNEL, tunnel_grant)
 
     def took_head(self, stream_id: StreamId, fields: Fields) -> None:
         """Say that a head or a trailer section costs the tunnel no more."""
@@ -204,7 +205,8 @@ class Mux:
     def _drop(self, stream: Stream) -> None:
         self._outbox.forget(stream)
         self.calm.over(stream.receive_window.available_bytes)
-        self._grant(TUNNEL, self.inbox.drop(stream))
+        if grant := self.inbox.drop(stream):
+            self._grant(TUNNEL, grant)
 
     def ping(self, payload: bytes) -> None:
         """Queue a PING; the peer's Pong comes back as an event."""

@@ -190,7 +190,12 @@ class Outbox:
         return [wire.data_header(stream.id, 0, end_stream=True, blocked=False)]
 
     def _data_frame(self, stream: Stream, count: int) -> list[bytes]:
-        data = _take(stream, count)
+        if count == stream.outbox_bytes:  # all that there is, as it is with a small answer
+            data = [*stream.outbox]
+            stream.outbox.clear()
+            stream.outbox_bytes = 0
+        else:
+            data = _take(stream, count)
         stream.send_window.consume(count)
         self.window.consume(count)
         self._drained.append(stream.id)

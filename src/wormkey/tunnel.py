@@ -41,7 +41,7 @@ from wormkey.frames import (
 )
 from wormkey.keepalive import KeepAlive
 from wormkey.mux import Mux, Role
-from wormkey.tunnelstream import TunnelStream, Waiters
+from wormkey.tunnelstream import TunnelStream, park, unpark, unpark_all
 
 logger = logging.getLogger(__name__)
 
@@ -84,9 +84,9 @@ class Tunnel:
     _lost: bool = False
     _carrier: Carrier | None = None
     _leaving: bool = False  # this end said that it goes
-    _writer: Waiters = field(factory=Waiters)
-    _idle: Waiters = field(factory=Waiters)
-    _flushed: Waiters = field(factory=Waiters)
+    _writer: list[trio.lowlevel.Task] = field(factory=list)
+    _idle: list[trio.lowlevel.Task] = field(factory=list)
+    _flushed: list[trio.lowlevel.Task] = field(factory=list)
     _ready: trio.Event = field(factory=trio.Event)
     _life: KeepAlive = field(init=False)
 
@@ -135,7 +135,7 @@ class Tunnel:
         Raises:
             TunnelError: the tunnel is not running, or over.
         """
-        if self._nursery is None or self.ended:
+        if self._nursery is None or self._reason is not None:
             raise self.lost()
         return self._nursery
 
@@ -150,7 +150,7 @@ class Tunnel:
             StreamError: the peer takes no more streams now.
             TunnelError: the tunnel is over.
         """
-        if self.ended:
+        if self._reason is not None:
             raise self.lost()
         stream = TunnelStream(self, self.mux.open_stream(head, end_stream=end_stream))
         self._streams[stream.id] = stream
@@ -178,7 +178,7 @@ class Tunnel:
     async def wait_idle(self) -> None:
         """Wait until no stream is open. Cancellation: waits only."""
         while self._streams:
-            await self._idle.park()
+            await park(self._idle)
 
     async def wait_ready(self) -> None:
         """Wait for the peer's HELLO (at once with v0). Cancellation: waits only."""
@@ -192,10 +192,10 @@ class Tunnel:
         The writer joins what several streams have ready into one message. With one or two there
         is nothing to join, and a trip through the scheduler costs more than the write.
         """
-        if self._writer.tasks:
+        if self._writer:
             if len(self._streams) <= DIRECT_STREAMS and self._send_directly():
                 return
-            self._writer.unpark()
+            unpark(self._writer)
 
     def _send_directly(self) -> bool:
         """Send what is queued while the socket takes it; false where the writer must go on."""
@@ -211,15 +211,15 @@ class Tunnel:
         self._tell_drained()
         if not carrier.free:
             return False
-        self._flushed.unpark_all()
+        unpark_all(self._flushed)
         return True
 
     def forget(self, stream: TunnelStream) -> None:
         """Drop a stream that its owner has closed."""
         self._streams.pop(stream.id, None)
         if not self._streams:
-            self._idle.unpark_all()
-        if self.mux.wants_to_write:
+            unpark_all(self._idle)
+        if self._writer and self.mux.wants_to_write:
             self.wake_writer()
 
     # ── its tasks ─────────────────────────────────────────────────────────────────────────────
@@ -266,7 +266,7 @@ class Tunnel:
     async def _say_goodbye(self, connection: WebSocketConnection, carrier: Carrier) -> None:
         with trio.move_on_after(self.timings.close_timeout_s):
             while self.mux.wants_to_write and not self._lost:
-                await self._flushed.park()
+                await park(self._flushed)
             carrier.shut()
             await connection.aclose(1000, "")
 
@@ -277,7 +277,7 @@ class Tunnel:
         self._ended.set()
         self.wake_writer()
         if lost:
-            self._flushed.unpark_all()
+            unpark_all(self._flushed)
 
     async def _guard(self, work: Callable[[T], Awaitable[None]], transport: T) -> None:
         """Turn the ways a transport can fail into the tunnel's end."""
@@ -314,8 +314,8 @@ class Tunnel:
             for event in self.mux.receive(message):
                 self.dispatch(event)
             self.mux.calm.settle(now)
-            if self.mux.wants_to_write:
-                self._writer.unpark()
+            if self._writer and self.mux.wants_to_write:
+                unpark(self._writer)
 
     def dispatch(self, event: Event) -> None:
         """Hand an event of the mux to whom it is for; never waits."""
@@ -370,8 +370,8 @@ class Tunnel:
                 await carrier.flush()
             message = self.mux.next_message()
             if not message:
-                self._flushed.unpark_all()
-                await self._writer.park()
+                unpark_all(self._flushed)
+                await park(self._writer)
                 continue
             await carrier.send_message(message)
             self._tell_drained()

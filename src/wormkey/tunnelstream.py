@@ -23,40 +23,34 @@ QUEUE_BYTES: Final = 64 * 1024  # what a sender may queue before it waits; one m
 JOIN_BYTES: Final = 2 * 1024  # frames up to here are joined: each costs 150 bytes of its own
 
 
-class Waiters:
-    """A trio.lowlevel.ParkingLot for few tasks: the first one is woken first, and no more.
+# What a trio.lowlevel.ParkingLot does, for the few tasks that may wait here, in a plain list: a lot
+# costs some ten calls to wake a task, and each exchange needs two lots and wakes tasks of three.
 
-    A lot costs a dozen calls to wake a task, and as many to make; each exchange needs two.
-    """
 
-    __slots__ = ("tasks",)
+@trio.lowlevel.enable_ki_protection
+async def park(waiting: list[trio.lowlevel.Task]) -> None:
+    """Wait in this line to be woken. Cancellation: waits only."""
+    task = trio.lowlevel.current_task()
+    waiting.append(task)
 
-    def __init__(self) -> None:
-        """Nobody waits."""
-        self.tasks: list[trio.lowlevel.Task] = []
+    def abort(_: object) -> trio.lowlevel.Abort:
+        waiting.remove(task)
+        return trio.lowlevel.Abort.SUCCEEDED
 
-    @trio.lowlevel.enable_ki_protection
-    async def park(self) -> None:
-        """Wait to be woken. Cancellation: waits only."""
-        task = trio.lowlevel.current_task()
-        self.tasks.append(task)
+    await trio.lowlevel.wait_task_rescheduled(abort)
 
-        def abort(_: object) -> trio.lowlevel.Abort:
-            self.tasks.remove(task)
-            return trio.lowlevel.Abort.SUCCEEDED
 
-        await trio.lowlevel.wait_task_rescheduled(abort)
+@trio.lowlevel.enable_ki_protection
+def unpark(waiting: list[trio.lowlevel.Task]) -> None:
+    """Wake who has waited longest, if somebody waits."""
+    if waiting:
+        trio.lowlevel.reschedule(waiting.pop(0))
 
-    @trio.lowlevel.enable_ki_protection
-    def unpark(self) -> None:
-        """Wake the task that has waited longest."""
-        if self.tasks:
-            trio.lowlevel.reschedule(self.tasks.pop(0))
 
-    def unpark_all(self) -> None:
-        """Wake them all."""
-        while self.tasks:
-            self.unpark()
+def unpark_all(waiting: list[trio.lowlevel.Task]) -> None:
+    """Wake all who wait."""
+    while waiting:
+        unpark(waiting)
 
 
 class _Tunnel(Protocol):
@@ -97,8 +91,8 @@ class TunnelStream:
         self._error: StreamError | TunnelError | None = None
         self._stopped = False
         self._scope: trio.CancelScope | None = None
-        self._receiver = Waiters()
-        self._sender = Waiters()
+        self._receiver: list[trio.lowlevel.Task] = []
+        self._sender: list[trio.lowlevel.Task] = []
 
     @property
     def scope(self) -> trio.CancelScope:
@@ -121,11 +115,11 @@ class TunnelStream:
             return
         if not isinstance(frame, Reset):
             self._append(frame)
-            if self._receiver.tasks:  # nobody waits where several frames came in one message
-                self._receiver.unpark()
+            if self._receiver:  # nobody waits where several frames came in one message
+                unpark(self._receiver)
         elif frame.code is ErrorCode.NO_ERROR and self._complete():
             self._stopped = True
-            self._sender.unpark()
+            unpark(self._sender)
         else:
             self.fail(StreamError(frame.code, frame.detail.decode("utf-8", "replace")))
 
@@ -148,16 +142,16 @@ class TunnelStream:
         """End the stream with an error: what is queued is dropped, who waits is told."""
         self._error = self._error or error  # the first one is the reason
         self._frames.clear()
-        self._receiver.unpark_all()
-        self._sender.unpark_all()
+        unpark_all(self._receiver)
+        unpark_all(self._sender)
         # The owner may be waiting for somebody else, an origin that thinks: cancel its work.
         if self._scope is not None:
             self._scope.cancel(reason="the stream was reset")
 
     def drained(self) -> None:
         """Queued content went out: let the sender go on."""
-        if self._sender.tasks:
-            self._sender.unpark()
+        if self._sender:
+            unpark(self._sender)
 
     @property
     def version(self) -> int:
@@ -183,7 +177,7 @@ class TunnelStream:
         while not self._frames:
             if self._error is not None:
                 raise self._error
-            await self._receiver.park()
+            await park(self._receiver)
         frame = self._frames.popleft()
         if isinstance(frame, Data):
             if frame.end_stream:
@@ -232,7 +226,7 @@ class TunnelStream:
         mux.send_data(self.id, data, end_stream=end_stream)
         self._tunnel.wake_writer()
         while mux.queued_bytes(self.id) > QUEUE_BYTES:
-            await self._sender.park()
+            await park(self._sender)
             self._check()
 
     def send_trailers(self, fields: Fields) -> None:
@@ -250,7 +244,7 @@ class TunnelStream:
     async def wait_sent(self) -> None:
         """Wait until all queued content and its end have gone out. Cancellation: waits only."""
         while self._error is None and not self._tunnel.mux.flushed(self.id):
-            await self._sender.park()
+            await park(self._sender)
 
     def close(self, code: ErrorCode = ErrorCode.CANCELLED, detail: str = "") -> None:
         """Be done with the stream; one that is not finished is reset with ``code``."""
