@@ -36,11 +36,14 @@ RAW = (
     b"Cookie: theme=dark; sid=0123456789abcdef0123456789abcdef\r\n"
     b"Sec-Fetch-Dest: script\r\nSec-Fetch-Mode: no-cors\r\nSec-Fetch-Site: same-origin\r\n\r\n"
 )
+# Both heads have a cookie: recent.py keeps neither, so that each step is made in full.
 ANSWER = (
     b"HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: Thu, 26 Nov 2026 10:00:00 GMT\r\n"
     b"Content-Type: text/javascript\r\nContent-Length: 5120\r\nConnection: keep-alive\r\n"
-    b'ETag: "65f0-1400"\r\nCache-Control: no-cache\r\nVary: Accept-Encoding\r\n\r\n'
+    b'ETag: "65f0-1400"\r\nCache-Control: no-cache\r\nVary: Accept-Encoding\r\n'
+    b"Set-Cookie: theme=dark; Path=/\r\n\r\n"
 )
+KEPT = ANSWER.replace(b"Set-Cookie", b"X-Set-Thing")  # an answer of the same size that is kept
 LIMITS = http1.Http1Limits()
 HEAD = http1.parse_request(RAW).head
 OK = http1.parse_response(ANSWER, upgrade_asked=False).head
@@ -112,6 +115,11 @@ def test_read_head(benchmark: BenchmarkFixture) -> None:
 def test_read_answer(benchmark: BenchmarkFixture) -> None:
     """Octets to an answer's head."""
     benchmark(http1.parse_response, ANSWER, upgrade_asked=False)
+
+
+def test_recall_answer(benchmark: BenchmarkFixture) -> None:
+    """Octets that came before to an answer's head."""
+    benchmark(http1.parse_response, KEPT, upgrade_asked=False)
 
 
 def test_resolve(benchmark: BenchmarkFixture) -> None:
