@@ -35,7 +35,15 @@ class Payload:
 
     def text(self) -> bytes:
         """Read octets with their number before them."""
-        return self.take(self.u16())
+        start = self._at + 2
+        try:
+            end = start + (self._data[start - 2] << 8 | self._data[start - 1])
+        except IndexError:
+            raise _too_short() from None
+        if end > len(self._data):
+            raise _too_short()
+        self._at = end
+        return self._data[start:end]
 
     def take(self, count: int) -> bytes:
         """Read so many octets."""
@@ -62,9 +70,14 @@ class Payload:
         try:
             for _ in range(count):
                 start = at + 2
-                middle = start + (data[at] << 8 | data[at + 1])
-                end = middle + 2 + (data[middle] << 8 | data[middle + 1])
-                fields.append((data[start:middle], data[middle + 2 : end]))
+                middle = start + data[at + 1]
+                if data[at]:  # hardly ever: to look costs less than to shift
+                    middle += data[at] << 8
+                behind = middle + 2
+                end = behind + data[middle + 1]
+                if data[middle]:
+                    end += data[middle] << 8
+                fields.append((data[start:middle], data[behind:end]))
                 at = end
         except IndexError:
             raise _too_short() from None

@@ -178,11 +178,11 @@ def _opaque(value: bytes) -> bytes:
     return value
 
 
-def _text(value: bytes) -> bytes:
+def _text(value: bytes, what: str = "part") -> bytes:
     if len(value) < len(_SIZES):
         return _SIZES[len(value)] + value
     if len(value) > 0xFFFF:
-        raise LocalProtocolError("a part over 65,535 bytes", ErrorCode.FRAME_SIZE_ERROR)
+        raise LocalProtocolError(f"a {what} over 65,535 bytes", ErrorCode.FRAME_SIZE_ERROR)
     return _U16.pack(len(value)) + value
 
 
@@ -194,7 +194,7 @@ def _field_parts(fields: Fields) -> list[bytes]:
         try:
             parts += (_SIZES[len(name)], name, _SIZES[len(value)], value)
         except IndexError:
-            parts += (_text(name), _text(value))
+            parts += (_text(name, "field"), _text(value, "field"))
     return parts
 
 
@@ -323,11 +323,13 @@ class Decoder:
             data = bytes(self._held)
             self._held = bytearray()
         frames: list[Frame] = []
-        at, size = 0, len(data)
+        at, size, limit_bytes = 0, len(data), self._max_frame_bytes
         wanted_bytes = HEADER_BYTES
         while size - at >= HEADER_BYTES:
             kind, flags, stream_id, length = _HEADER.unpack_from(data, at)
-            self._check_header(kind, stream_id, length)
+            misplaced = _TUNNEL_FRAMES if stream_id else _STREAM_FRAMES
+            if length > limit_bytes or stream_id > MAX_STREAM_ID or kind in misplaced:
+                raise self._fault(kind, stream_id, length)
             start, end = at + HEADER_BYTES, at + HEADER_BYTES + length
             if end > size:
                 wanted_bytes = HEADER_BYTES + length
@@ -345,9 +347,8 @@ class Decoder:
             self._wanted_bytes = wanted_bytes
         return frames
 
-    def _check_header(self, kind: int, stream_id: int, length: int) -> None:
+    def _fault(self, kind: int, stream_id: int, length: int) -> RemoteProtocolError:
         if length > self._max_frame_bytes:
             message = f"a frame of {length} bytes, over the limit of {self._max_frame_bytes}"
-            raise RemoteProtocolError(message, ErrorCode.FRAME_SIZE_ERROR)
-        if stream_id > MAX_STREAM_ID or kind in (_TUNNEL_FRAMES if stream_id else _STREAM_FRAMES):
-            raise RemoteProtocolError(f"a frame of type {kind:#04x} on stream {stream_id}")
+            return RemoteProtocolError(message, ErrorCode.FRAME_SIZE_ERROR)
+        return RemoteProtocolError(f"a frame of type {kind:#04x} on stream {stream_id}")
