@@ -9,8 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wormkey.errors import StreamError
+from wormkey.errors import LocalProtocolError, StreamError
+from wormkey.frames import ResponseHead
 from wormkey.http1_compose import (
+    AnswerLines,
+    compose_answer,
     compose_connection,
     compose_fields,
     compose_request_line,
@@ -100,3 +103,30 @@ def test_what_an_answer_says_of_its_connection(
 ) -> None:
     """HTTP/1.1 goes on unless told; an answer that asks for an upgrade names it twice."""
     assert compose_connection(keep, upgrade, old=old) == lines
+
+
+def test_an_answer_says_itself_and_no_more() -> None:
+    """Its length and whether it has a Date are told; framing is another's affair."""
+    composed = compose_answer(
+        ResponseHead(200, ((b"content-length", b"3"), (b"DATE", b"x")), b"OK")
+    )
+    assert composed == AnswerLines(
+        b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\nDATE: x\r\n", length=3, has_date=True
+    )
+    bare = compose_answer(ResponseHead(404, ()))
+    assert bare == AnswerLines(b"HTTP/1.1 404 \r\n", length=None, has_date=False)
+
+
+def test_no_content_has_no_length() -> None:
+    """RFC 9110 §8.6: a 204 has no Content-Length; what its app declared is still checked."""
+    head = ResponseHead(204, ((b"Content-Length", b"0"), (b"a", b"b")))
+    assert compose_answer(head) == AnswerLines(b"HTTP/1.1 204 \r\na: b\r\n", 0, has_date=False)
+    with pytest.raises(StreamError):
+        compose_answer(ResponseHead(204, ((b"Content-Length", b"x"),)))
+
+
+@pytest.mark.parametrize("name", [b"Connection", b"keep-alive", b"Transfer-Encoding", b"UPGRADE"])
+def test_fields_of_one_hop_are_not_composed(name: bytes) -> None:
+    """Whoever left one in has forgotten to remove it."""
+    with pytest.raises(LocalProtocolError):
+        compose_answer(ResponseHead(200, ((b"a", b"b"), (name, b"x"))))

@@ -198,6 +198,19 @@ def test_an_exchange_of_the_client() -> None:
     assert sent(mux) == []
 
 
+def test_an_end_may_come_by_itself() -> None:
+    """Content first, and later no more than that it was all; an empty piece says nothing."""
+    mux = client()
+    feed(mux, Request(ONE, GET, end_stream=True))
+    mux.send_head(ONE, OK, end_stream=False)
+    mux.send_data(ONE, b"content")
+    sent(mux)
+    mux.send_data(ONE, b"")
+    assert sent(mux) == []
+    mux.send_data(ONE, b"", end_stream=True)
+    assert sent(mux) == [Data(ONE, b"", end_stream=True)]
+
+
 def test_a_head_alone_may_be_an_answer() -> None:
     """END_STREAM on it; nothing may follow."""
     mux = client()

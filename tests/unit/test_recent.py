@@ -93,6 +93,8 @@ def test_what_was_made_of_a_head_stays_with_it() -> None:
         assert derive(value, "octets", None, lambda: bytes(1)) == bytes(1)
     assert made == ["[1]", "[2]", "[1]"]
     assert derive(head, "other", [1], lambda: "apart") == "apart"
+    assert derive(head, "itself", None, lambda: head) is head
+    assert derive(head, "other", [1], lambda: "made anew") == "apart"
 
 
 def test_a_head_that_is_not_kept_keeps_nothing() -> None:
