@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -43,7 +44,8 @@ async def _back_s(daemon: Daemon, clients: list[tuple[RunningClient, dict[str, A
 
 async def test_every_session_outlives_every_kill(tmp_path: Path, promise: Promise) -> None:
     """Killed in a row under its clients: all resume, and no session that was told of is missing."""
-    slowest_s, told, missing = 0.0, 0, 0
+    took_s: list[float] = []
+    told = missing = 0
     addresses: tuple[str, ...] = ()
     fleet: list[tuple[RunningClient, dict[str, Any]]] = []
     known: list[dict[str, Any]] = []
@@ -58,7 +60,7 @@ async def test_every_session_outlives_every_kill(tmp_path: Path, promise: Promis
                             session, client = await share(nursery, daemon, origin.port)
                             fleet.append((client, session))
                     else:
-                        slowest_s = max(slowest_s, await _back_s(daemon, fleet))
+                        took_s.append(await _back_s(daemon, fleet))
                     for session in known:
                         path = f"/sessions/by-slug/{session['slug']}"
                         missing += (await call(daemon.control, "GET", path))[0] != 200
@@ -67,7 +69,7 @@ async def test_every_session_outlives_every_kill(tmp_path: Path, promise: Promis
                     await daemon.process.end(signal.SIGKILL)
             assert not any(client.ended.is_set() for client, _ in fleet)
             nursery.cancel_scope.cancel(reason="the test is over")
-    promise.at_most(
-        f"{CLIENTS} clients back after a start, {KILLS} times", slowest_s, SLOWEST_S, "s"
-    )
+    print("slowest:", *(f"{each:.2f} s at {took_s.index(each)}" for each in sorted(took_s)[-5:]))
     promise.exactly(f"of {told} acknowledged sessions, missing", missing, 0)
+    promise.at_most(f"{CLIENTS} clients back after a start, median", median(took_s), SLOWEST_S, "s")
+    promise.at_most(f"the slowest of {KILLS} starts", max(took_s), SLOWEST_S, "s")
