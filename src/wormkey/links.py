@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from wormkey.frames import Event
 
 FIRST_RETRY_S: Final = 0.25  # an established tunnel was lost: most often the server restarts
+YOUNG_RETRY_S: Final = 4.0  # most outages are a restart: all are back within 5 s of its end
+YOUNG_OUTAGE_S: Final = 30.0
 MAX_RETRY_S: Final = 10.0  # users want back within seconds, however long the server was away
 HEALTHY_AFTER_S: Final = 20.0
 MAX_LINKS: Final = 4  # tunnels at a time: one serves, the others end the streams they have
@@ -29,20 +31,25 @@ FLAPPING_TRIES: Final = 2  # at most so many doublings count when a younger tunn
 
 @define
 class Backoff:
-    """Full jitter, doubling up to MAX_RETRY_S; starts again after a healthy tunnel."""
+    """Full jitter, doubling up to MAX_RETRY_S; starts again after a healthy tunnel.
+
+    In an outage's first YOUNG_OUTAGE_S no pause is longer than YOUNG_RETRY_S.
+    """
 
     random: Callable[[], float] = random.random
     _tries: int = 0
+    _waited_s: float = 0.0  # in this outage
 
     def next_s(self, healthy_s: float) -> float:
         """Return how long to wait; ``healthy_s`` is how long the last tunnel held, 0 for none."""
-        if healthy_s >= HEALTHY_AFTER_S:
-            self._tries = 0
-        elif healthy_s:
-            self._tries = min(self._tries, FLAPPING_TRIES)
-        ceiling = min(MAX_RETRY_S, FIRST_RETRY_S * 2.0**self._tries)
+        if healthy_s:
+            self._tries = 0 if healthy_s >= HEALTHY_AFTER_S else min(self._tries, FLAPPING_TRIES)
+            self._waited_s = 0.0
+        most_s = YOUNG_RETRY_S if self._waited_s < YOUNG_OUTAGE_S else MAX_RETRY_S
+        pause_s = self.random() * min(most_s, FIRST_RETRY_S * 2.0**self._tries)
         self._tries = min(self._tries + 1, 16)
-        return self.random() * ceiling
+        self._waited_s += pause_s
+        return pause_s
 
 
 @define(eq=False)

@@ -18,6 +18,8 @@ from wormkey.links import (
     HEALTHY_AFTER_S,
     MAX_LINKS,
     MAX_RETRY_S,
+    YOUNG_OUTAGE_S,
+    YOUNG_RETRY_S,
     Backoff,
 )
 
@@ -38,10 +40,15 @@ async def test_a_drain_that_begins_while_the_client_dials_ends_it() -> None:
 def test_the_back_off_doubles_and_forgets_what_a_tunnel_has_disproved() -> None:
     """A gateway that is away is asked ever less; one that opens tunnels is asked again soon."""
     backoff = Backoff(random=lambda: 1.0)
-    waits = [backoff.next_s(0) for _ in range(8)]
+    waits = [backoff.next_s(0)]
+    while sum(waits) < YOUNG_OUTAGE_S:
+        waits.append(backoff.next_s(0))
     assert waits[0] == FIRST_RETRY_S
-    assert all(later == min(2 * earlier, MAX_RETRY_S) for earlier, later in pairwise(waits))
+    assert all(later == min(2 * earlier, YOUNG_RETRY_S) for earlier, later in pairwise(waits))
+    assert [backoff.next_s(0) for _ in range(3)] == [MAX_RETRY_S] * 3
     assert backoff.next_s(HEALTHY_AFTER_S / 2) == FIRST_RETRY_S * 2**FLAPPING_TRIES
+    for _ in range(8):  # another outage begins young
+        assert backoff.next_s(0) <= YOUNG_RETRY_S
     assert backoff.next_s(HEALTHY_AFTER_S) == FIRST_RETRY_S
     assert [Backoff(random=lambda share=share: share).next_s(0) for share in (0.0, 0.5)] == [
         0.0,
