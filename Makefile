@@ -38,12 +38,13 @@ test: .venv/.test
 	$(BIN)/python -m pytest $(ARGS)
 
 # ruff knows some rules for async code; flake8-async, which asynclint.py runs, knows the others.
+# The contracts are those of this tree, wherever the environment's own installation points.
 check: .venv/.check
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/python scripts/asynclint.py $$(grep -rlE --include='*.py' '\b(async|await|trio)\b' $(SOURCES))
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-logo
+	PYTHONPATH=src $(BIN)/lint-imports --no-logo
 	$(BIN)/codespell
 
 format: .venv/.check
