@@ -109,7 +109,7 @@ class Exchange:
         if self.cancelled:
             raise lost()
         self.tries += 1
-        self._moved_at = trio.current_time()
+        self._moved_at, self._too_slow = trio.current_time(), False
         self._scope = trio.CancelScope()
         self.idle_watch.add(self)
         try:
@@ -188,9 +188,8 @@ class Exchange:
 
     async def _outbound(self, stream: TunnelStream) -> None:
         head = await self._final_head(stream)
-        idle_s = self.settings.stream_idle_timeout_s
         if head.status == 101:
-            self._limit_s = idle_s
+            self._limit_s = self.settings.stream_idle_timeout_s
             await self._upgrade(stream, head)
             return
         if self.head.upgrade:

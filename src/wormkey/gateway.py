@@ -45,7 +45,7 @@ from wormkey.transport import peer_address
 from wormkey.watch import MAX_SHOWN_PATH, Finished
 
 if TYPE_CHECKING:
-    from wormkey.frames import Fields
+    from wormkey.frames import Fields, RequestHead
     from wormkey.http1 import ViewerRequest
     from wormkey.routes.local import Entry
     from wormkey.session import Session
@@ -288,10 +288,8 @@ class Gateway:
         if forwarded.forwards_left(admitted.head) == 0:
             await self._answers.options(visit)
             return True
-        head = derive(
-            *(admitted.head, "tunnel's", facts),
-            lambda: forwarded.count_down(fields.for_tunnel(admitted.head, facts)),
-        )
+        forward = partial(_forward, admitted.head, facts)
+        head = derive(admitted.head, "tunnel's", facts, forward)
         if request.has_content and head.upgrade:
             head = evolve(head, upgrade=b"")  # RFC 9110 §7.8: a server may ignore the offer
         extra: Fields = ()
@@ -388,6 +386,10 @@ class Gateway:
         if isinstance(error, StreamError):
             return error.retryable
         return isinstance(error, TunnelError) and exchange.head.method in RETRIED
+
+
+def _forward(head: RequestHead, facts: ViewerFacts) -> RequestHead:
+    return forwarded.count_down(fields.for_tunnel(head, facts))
 
 
 def _base_of(route: routing.ToTunnel) -> bytes:

@@ -163,13 +163,13 @@ class ViewerConnection:
             await trio.lowlevel.checkpoint()
             if (raw := take_request_head(self._in, self.limits)) is not None:
                 return raw
-        started = self._in.started
+        empty, started = now is None, self._in.started
         head_s, idle_s = self.limits.head_timeout_s, self.limits.keep_alive_timeout_s
         deadline = trio.current_time() + (head_s if started else idle_s)
         with trio.CancelScope(deadline=min(deadline, until)) as self._waiting:
             while True:
-                data = await transport.receive(self.stream, READ_BYTES, empty=now is None)
-                now = b""
+                data = await transport.receive(self.stream, READ_BYTES, empty=empty)
+                empty = False
                 if not data:
                     if started:
                         raise bad_request("the connection ended inside its head")

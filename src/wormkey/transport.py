@@ -160,10 +160,12 @@ def receive_nowait(stream: trio.abc.Stream, max_bytes: int) -> bytes | None:
         trio.BrokenResourceError: the peer reset the connection.
         trio.ClosedResourceError: this end closed the stream.
     """
-    if type(stream) is not trio.SocketStream:
-        return None
+    return _read_now(stream.socket, max_bytes) if type(stream) is trio.SocketStream else None
+
+
+def _read_now(sock: trio.socket.SocketType, max_bytes: int) -> bytes | None:
     try:
-        return os.read(_open_fd(stream.socket), max_bytes)
+        return os.read(_open_fd(sock), max_bytes)
     except BlockingIOError:
         return None
     except OSError as error:
@@ -190,23 +192,16 @@ async def receive(stream: trio.abc.Stream, max_bytes: int, *, empty: bool = Fals
             inner = inner.stream
         if not isinstance(inner, trio.SocketStream):
             return bytes(await stream.receive_some(max_bytes))
-    waited = empty
-    if empty:
-        await trio.lowlevel.wait_readable(_open_fd(inner.socket))
-    else:
+    sock = inner.socket
+    if not empty:
         await trio.lowlevel.checkpoint_if_cancelled()
+        if (data := _read_now(sock, max_bytes)) is not None:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return data
     while True:
-        fd = _open_fd(inner.socket)  # each time: another stream may have the number after a wait
-        try:
-            data = os.read(fd, max_bytes)
-        except BlockingIOError:
-            await trio.lowlevel.wait_readable(fd)
-            waited = True
-        except OSError as error:
-            raise trio.BrokenResourceError("the peer has left") from error
-        else:
-            if not waited:
-                await trio.lowlevel.cancel_shielded_checkpoint()
+        # Its number is asked for each time: another stream may have it after a wait.
+        await trio.lowlevel.wait_readable(_open_fd(sock))
+        if (data := _read_now(sock, max_bytes)) is not None:
             return data
 
 

@@ -306,3 +306,27 @@ async def test_the_same_octets_from_two_addresses_are_of_two_viewers() -> None:
                     received += data
             assert received.startswith(b"HTTP/1.1 200 ")
             assert received.endswith(b"\r\n\r\n" + address.encode())
+
+
+async def test_what_a_connection_remembers_is_of_one_host_and_one_tunnel() -> None:
+    """A viewer may name the tunnel in another way with each request; the app hears that way."""
+
+    async def answer(connection: Connection, request: Request) -> None:
+        told = [request.head.get(name) or b"-" for name in _TOLD]
+        await connection.answer(b" ".join(told))
+
+    async with open_world(each_request(answer)) as world:
+        slug, port = world.slug.encode(), world.authority.partition(b":")[2]
+        viewer = await world.open_viewer()
+        for authority, target, prefix in (
+            (world.authority, b"/x", b"-"),
+            (slug + b".localhost", b"/x", b"-"),
+            (b"127.0.0.1:" + port, b"/s/" + slug + b"/x", b"/s/" + slug),
+            (world.authority, b"/x", b"-"),
+        ):
+            viewer.authority = authority
+            received = await viewer.exchange(target)
+            assert received.data == authority + b" " + prefix
+
+
+_TOLD = (b"X-Forwarded-Host", b"X-Forwarded-Prefix")

@@ -17,7 +17,7 @@ from tests.support.tunnels import (
 )
 from wormkey.errors import ErrorCode, TunnelError
 from wormkey.frames import GoAway, Ping, Pong, StreamId, Window
-from wormkey.keepalive import REMEASURE_S, KeepAlive
+from wormkey.keepalive import BEAT_S, REMEASURE_S, KeepAlive
 from wormkey.tunnel import RECHECK_S
 
 Clock = trio.testing.MockClock
@@ -228,3 +228,26 @@ async def test_a_peer_that_speaks_is_pinged_only_to_measure_it(autojump_clock: C
                 await hand.send(Window(StreamId(0), 1))
         assert isinstance(await hand.receive(), Ping)
         assert trio.current_time() - asked_at >= REMEASURE_S
+
+
+async def test_idle_tunnels_ask_on_a_common_beat(autojump_clock: Clock) -> None:
+    """They began a hundredth of a second apart, between two beats; they wake at the same moment."""
+    asked: list[list[float]] = []
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            times: list[float] = []
+            asked.append(times)
+
+            def ping(_: bytes, times: list[float] = times) -> None:
+                times.append(trio.current_time())
+
+            alive = KeepAlive(ping, interval_s=10, limit_s=25, asks=True, numbered=True)
+            await trio.sleep(BEAT_S / 10)
+            nursery.start_soon(alive.wait_silent)
+        await trio.sleep(15)
+        nursery.cancel_scope.cancel()
+    firsts, seconds = zip(*(times[:2] for times in asked), strict=True)
+    assert len(set(firsts)) == 5
+    assert len(set(seconds)) == 1
+    for first, second in zip(firsts, seconds, strict=True):
+        assert 10 * (1 - 1 / 16) <= second - first <= 10 + BEAT_S

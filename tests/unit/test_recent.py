@@ -42,6 +42,12 @@ def test_the_same_octets_are_read_once() -> None:
         b"SET-COOKIE: a=b",
         b"x: y\r\nauthorization: Basic eDp5",
         b"Proxy-Authorization: x",
+        b"GET /?a=b&wormkey_password=x HTTP/1.1",
+        b"GET /?access_token=x HTTP/1.1",
+        b"x-api-key: x",
+        b"X_API_KEY: x",
+        b"GET /?ApiKey=x HTTP/1.1",
+        b"Client-Secret: x",
         b"x" * (MAX_HEAD_BYTES + 1),
     ],
 )
