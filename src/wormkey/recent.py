@@ -10,6 +10,7 @@ What was made of such a head last stays with it (``derive``): the next hop's hea
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
@@ -24,11 +25,18 @@ MAX_HEAD_BYTES: Final = 1024  # a longer one is read each time
 T = TypeVar("T")
 
 
+class _MayHoldSecretError(Exception):
+    """Raised for octets that are not to be kept."""
+
+
 def remembering(read: Callable[[bytes], T]) -> Callable[[bytes], T]:
     """Return ``read`` with a memory; its values must be immutable. Errors are not kept."""
 
     @lru_cache(maxsize=MAX_HEADS)
     def known(octets: bytes) -> T:
+        # Looked at here, so that what is kept costs one search: what is raised is not kept.
+        if _may_hold_secret(octets.lower()):
+            raise _MayHoldSecretError
         value = read(octets)
         head = getattr(value, "head", value)
         if isinstance(head, Head):
@@ -36,9 +44,10 @@ def remembering(read: Callable[[bytes], T]) -> Callable[[bytes], T]:
         return value
 
     def read_or_recall(octets: bytes) -> T:
-        if len(octets) > MAX_HEAD_BYTES:
-            return read(octets)
-        return read(octets) if _may_hold_secret(octets.lower()) else known(octets)
+        if len(octets) <= MAX_HEAD_BYTES:
+            with suppress(_MayHoldSecretError):
+                return known(octets)
+        return read(octets)
 
     return read_or_recall
 
