@@ -1,9 +1,9 @@
 """A tunnel's transport under its WebSocket: two senders, one order, no frame in another.
 
-trio-websocket shakes hands, receives, answers pings and closes; the tunnel's messages go out here,
-as the unmasked or masked binary frames of RFC 6455 §5.2, which they would be after two more
-copies and a trip through the scheduler each. What the socket does not take at once is kept and
-goes first.
+trio-websocket shakes hands, answers pings, joins fragments and closes; the tunnel's messages go
+out and come in here, as the unmasked or masked binary frames of RFC 6455 §5.2, which they would be
+after more copies and a trip through the scheduler each (decision 010). What the socket does not
+take at once is kept and goes first.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from attrs import define, field
 
 from wormkey import masking
 from wormkey.errors import RemoteProtocolError
-from wormkey.framemeter import FrameMeter
+from wormkey.framereader import FrameReader
+from wormkey.frames import MAX_MESSAGE_BYTES
 from wormkey.transport import is_plain_socket, receive, send_nowait, send_with_progress
 
 DEAF_BYTES: Final = 256 * 1024  # read and dropped of a refused peer, so that it hears why
@@ -58,7 +59,7 @@ class Carrier(trio.abc.Stream):
     write_timeout_s: float
     masked: bool
     on_end: Callable[[], None] | None = None
-    on_glitches: Callable[[int], None] | None = None  # told of frames that carry no message
+    on_read: Callable[[list[bytes], int], None] | None = None  # messages, frames that carry none
     on_refusal: Callable[[RemoteProtocolError], None] | None = None
     ended: bool = False
     failure: str = ""  # why this end gave it up, which trio-websocket keeps to itself
@@ -66,8 +67,13 @@ class Carrier(trio.abc.Stream):
     _busy: bool = False
     _shut: bool = False
     _deaf_bytes: int | None = None  # the peer is refused: how much of it is still read
-    _meter: FrameMeter = field(factory=FrameMeter)
+    _empty: bool = False  # the last read left nothing behind
+    _reader: FrameReader = field(init=False)
     _free: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
+
+    def __attrs_post_init__(self) -> None:
+        """The peer masks where this end does not."""
+        self._reader = FrameReader(masked=not self.masked, max_bytes=MAX_MESSAGE_BYTES)
 
     # ── messages of the tunnel ────────────────────────────────────────────────────────────────
 
@@ -115,6 +121,23 @@ class Carrier(trio.abc.Stream):
         """Send what is kept. Cancellation and errors: as send_message."""
         await self._send(b"")
 
+    def deliver(
+        self,
+        on_read: Callable[[list[bytes], int], None],
+        on_refusal: Callable[[RemoteProtocolError], None],
+    ) -> None:
+        """Hand over what is read from now on, but for what trio-websocket has to put together.
+
+        ``on_read`` gets the messages of a read, in order, and how many frames carried none. It may
+        raise RemoteProtocolError, which ``on_refusal`` is told, as of frames that cost too much.
+        """
+        self.on_read, self.on_refusal = on_read, on_refusal
+        self._reader.direct = True
+
+    def took(self) -> None:
+        """Say that the tunnel has had one message from the library."""
+        self._reader.taken += 1
+
     def shut(self) -> None:
         """Drop further messages: the closing handshake begins, no data may follow (§5.5.1)."""
         self._shut = True
@@ -150,15 +173,17 @@ class Carrier(trio.abc.Stream):
         while True:
             if self._deaf_bytes is not None and self._deaf_bytes < 0:
                 await trio.sleep_forever()  # the closing handshake has a deadline
+            size_bytes = max_bytes or READ_BYTES
             try:
-                data = await receive(self.inner, max_bytes or READ_BYTES)
+                data = await receive(self.inner, size_bytes, empty=self._empty)
             except trio.BrokenResourceError:
                 self._end()
                 raise
             if not data:
                 self._end()
                 return data
-            if self._is_calm(data):
+            self._empty = len(data) < size_bytes
+            if data := self._take(data):
                 return data
 
     def deafen(self) -> None:
@@ -166,21 +191,24 @@ class Carrier(trio.abc.Stream):
         if self._deaf_bytes is None:
             self._deaf_bytes = DEAF_BYTES
 
-    def _is_calm(self, data: bytes) -> bool:
-        """Count what was read before the library sees it; a peer that overdoes it is refused."""
+    def _take(self, data: bytes) -> bytes:
+        """Hand over the messages in what was read and return what is the library's.
+
+        Everything is counted before; a peer that overdoes it is refused.
+        """
         if self._deaf_bytes is not None:
             self._deaf_bytes -= len(data)
-            return False
+            return b""
         try:
-            glitches = self._meter.feed(data)
-            if glitches and self.on_glitches is not None:
-                self.on_glitches(glitches)
+            messages, data, glitches = self._reader.feed(data)
+            if (messages or glitches) and self.on_read is not None:
+                self.on_read(messages, glitches)
         except RemoteProtocolError as error:
             self.deafen()
             if self.on_refusal is not None:
                 self.on_refusal(error)
-            return False
-        return True
+            return b""
+        return data
 
     def _end(self) -> None:
         self.ended = True

@@ -24,7 +24,10 @@ _CLOSE: Final = 0x08
 class FrameMeter:
     """Counts, for one direction of one connection, from its opening handshake on."""
 
-    __slots__ = ("_final", "_head", "_held", "_is_control", "_left", "_message_bytes", "_pieces")
+    __slots__ = (
+        *("_final", "_head", "_held", "_is_control", "_left", "_message_bytes", "_pieces"),
+        "messages",
+    )
 
     def __init__(self, *, in_head: bool = True) -> None:
         """``in_head`` while the opening handshake's head is still to come."""
@@ -34,6 +37,12 @@ class FrameMeter:
         self._is_control = self._final = False  # what that frame is
         self._pieces = 0  # parts of the message that is under way, as the library keeps them
         self._message_bytes = 0
+        self.messages = 0  # that have come whole
+
+    @property
+    def resting(self) -> bool:
+        """Whether nothing is under way: no handshake, no frame, no message."""
+        return self._head is None and not (self._held or self._left or self._pieces)
 
     def feed(self, data: bytes) -> int:
         """Walk what one read brought; return how many of its frames move nothing by themselves.
@@ -50,6 +59,7 @@ class FrameMeter:
         while at < size:
             if not (self._left or self._pieces) and (end := _message_end(data, at)):
                 at = end  # one piece, which is free
+                self.messages += 1
                 continue
             if self._left:
                 step = min(self._left, size - at)
@@ -101,6 +111,7 @@ class FrameMeter:
             raise RemoteProtocolError(text, ErrorCode.ENHANCE_YOUR_CALM)
         if self._final and not self._left:
             self._pieces = self._message_bytes = 0
+            self.messages += 1
 
 
 def _message_end(data: bytes, at: int) -> int:

@@ -33,7 +33,7 @@ class CMasker:
         return masked
 
 
-def mask(data: bytes, key: bytes) -> bytes:
+def mask(data: bytes | bytearray, key: bytes) -> bytes:
     """Return ``data`` masked with a key of four bytes."""
     if apply_mask is None:
         return bytes(frame_protocol.XorMaskerSimple(key).process(bytearray(data)))

@@ -3,8 +3,8 @@
 The tunnel's own task tree:
 
     tunnel task
-      ├ WebSocket reader (trio-websocket's own)
-      ├ reader      messages -> Mux -> streams' queues; never waits for a stream
+      ├ WebSocket reader (trio-websocket's) messages -> Mux -> streams' queues; never waits for them
+      ├ reader      the same, for the messages that it had to put together
       ├ writer      Mux -> messages; the only one who waits for the socket to take one
       ├ keep-alive  PING, and the verdict on a silent peer
       └ streams     one task for each exchange; cancelled together, by loss, expiry or close
@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeAlias, TypeVar
+from functools import partial
+from typing import Final, TypeAlias
 
 import trio
 from attrs import define, field, frozen
@@ -48,7 +49,6 @@ logger = logging.getLogger(__name__)
 RECHECK_S: Final = 60.0  # expiry is wall time, and the clock may jump; the daemon looks more often
 DIRECT_STREAMS: Final = 2  # so few have nothing to join, and write by themselves
 
-T = TypeVar("T")
 Handler: TypeAlias = Callable[[TunnelStream, RequestHead], Awaitable[None]]
 
 
@@ -219,7 +219,7 @@ class Tunnel:
         self._streams.pop(stream.id, None)
         if not self._streams:
             unpark_all(self._idle)
-        if self._writer and self.mux.wants_to_write:
+        if self.mux.wants_to_write:
             self.wake_writer()
 
     # ── its tasks ─────────────────────────────────────────────────────────────────────────────
@@ -235,9 +235,9 @@ class Tunnel:
         """
         async with trio.open_nursery() as outer:
             self._carrier = carrier
-            carrier.on_glitches, carrier.on_refusal = self._take_glitches, self._refuse
-            outer.start_soon(self._guard, self._read, connection)
-            outer.start_soon(self._guard, self._write, carrier)
+            carrier.deliver(self._take, self._refuse)
+            outer.start_soon(self._guard, partial(self._read, connection, carrier))
+            outer.start_soon(self._guard, partial(self._write, carrier))
             outer.start_soon(self._keep_alive)
             if self.mux.peer is not None:
                 self._ready.set()
@@ -279,10 +279,10 @@ class Tunnel:
         if lost:
             unpark_all(self._flushed)
 
-    async def _guard(self, work: Callable[[T], Awaitable[None]], transport: T) -> None:
+    async def _guard(self, work: Callable[[], Awaitable[None]]) -> None:
         """Turn the ways a transport can fail into the tunnel's end."""
         try:
-            await work(transport)
+            await work()
         except ConnectionClosed as error:
             reason = error.reason.reason if error.reason else None
             self._end(TunnelError(reason or "the connection was closed"), lost=True)
@@ -300,22 +300,27 @@ class Tunnel:
             self.mux.go_away(error.code, str(error).encode())
         self._end(TunnelError(f"protocol error: {error}"))
 
-    def _take_glitches(self, count: int) -> None:
-        """Count frames of the WebSocket that carry no message; raises as Calm.settle."""
-        self.mux.calm.glitch(count)
-        self.mux.calm.settle(trio.current_time())
-
-    async def _read(self, connection: WebSocketConnection) -> None:
+    async def _read(self, connection: WebSocketConnection, carrier: Carrier) -> None:
+        """Take the messages that the library had to put together."""
         while True:
             message = await connection.get_message()
-            now = self._life.heard_at = trio.current_time()
             if isinstance(message, str):
                 raise RemoteProtocolError("a text message in a tunnel")
+            self._take([message])
+            carrier.took()
+
+    def _take(self, messages: list[bytes], glitches: int = 0) -> None:
+        """Take messages and count frames that carry none; never waits. Raises as Mux.receive."""
+        now = trio.current_time()
+        if messages:
+            self._life.heard_at = now
+        for message in messages:
             for event in self.mux.receive(message):
                 self.dispatch(event)
-            self.mux.calm.settle(now)
-            if self._writer and self.mux.wants_to_write:
-                unpark(self._writer)
+        self.mux.calm.glitch(glitches)
+        self.mux.calm.settle(now)
+        if self.mux.wants_to_write:
+            self.wake_writer()
 
     def dispatch(self, event: Event) -> None:
         """Hand an event of the mux to whom it is for; never waits."""
