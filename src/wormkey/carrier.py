@@ -68,11 +68,13 @@ class Carrier(trio.abc.Stream):
     _shut: bool = False
     _deaf_bytes: int | None = None  # the peer is refused: how much of it is still read
     _empty: bool = False  # the last read left nothing behind
+    direct: bool = field(init=False)  # the transport can be asked without waiting: a plain socket
     _reader: FrameReader = field(init=False)
     _free: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
 
     def __attrs_post_init__(self) -> None:
         """The peer masks where this end does not."""
+        self.direct = is_plain_socket(self.inner)
         self._reader = FrameReader(masked=not self.masked, max_bytes=MAX_MESSAGE_BYTES)
 
     # ── messages of the tunnel ────────────────────────────────────────────────────────────────
@@ -82,28 +84,25 @@ class Carrier(trio.abc.Stream):
         """Whether part of a message is kept until flush()."""
         return bool(self._rest)
 
-    @property
-    def direct(self) -> bool:
-        """Whether the transport can be asked to take bytes without waiting: a plain socket."""
-        return is_plain_socket(self.inner)
+    def send_nowait(self, next_message: Callable[[], bytes]) -> bool:
+        """Send messages, until there is none, as long as the socket takes them; else keep the rest.
 
-    @property
-    def free(self) -> bool:
-        """Whether send_message_nowait may be tried: nobody sends and nothing is kept."""
-        return not (self._busy or self._rest)
-
-    def send_message_nowait(self, message: bytes) -> None:
-        """Send what the socket takes of a message now and keep the rest; only while ``free``.
+        Returns whether it took all of them; only where it is ``direct``.
 
         Raises:
             trio.BrokenResourceError: the peer is gone.
             trio.ClosedResourceError: this end closed the stream.
         """
-        if self._shut:
-            return
-        frame = binary_frame(message, masked=self.masked)
-        sent = send_nowait(self.inner, frame)
-        self._rest = frame[sent:]
+        while not (self._busy or self._rest):
+            message = next_message()
+            if not message:
+                return True
+            if not self._shut:
+                frame = binary_frame(message, masked=self.masked)
+                sent = send_nowait(self.inner, frame)
+                if sent < len(frame):
+                    self._rest = frame[sent:]
+        return False
 
     async def send_message(self, message: bytes) -> None:
         """Send a message, behind what is kept.

@@ -10,9 +10,8 @@ What was made of such a head last stays with it (``derive``): the next hop's hea
 
 from __future__ import annotations
 
-from contextlib import suppress
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from wormkey.frames import Head
 
@@ -45,8 +44,10 @@ def remembering(read: Callable[[bytes], T]) -> Callable[[bytes], T]:
 
     def read_or_recall(octets: bytes) -> T:
         if len(octets) <= MAX_HEAD_BYTES:
-            with suppress(_MayHoldSecretError):
+            try:  # suppress() would cost three calls
                 return known(octets)
+            except _MayHoldSecretError:
+                pass
         return read(octets)
 
     return read_or_recall
@@ -77,7 +78,8 @@ def derive(head: Head, name: str, source: object, make: Callable[[], T]) -> T:
         return make()
     kept = memo.get(name)
     if kept is not None and (kept[0] is source or kept[0] == source):
-        return cast("T", kept[1])
+        recalled: T = kept[1]
+        return recalled
     value = make()
     if isinstance(value, Head):
         _begin_memo(value)

@@ -18,6 +18,36 @@ ROOM_PAUSE_S: Final = 0.1  # who was let in last has so long to say what he is
 T = TypeVar("T")
 
 
+# What a trio.lowlevel.ParkingLot does, for the few tasks that may wait in one place, in a plain
+# list: a lot or an event costs some ten calls to wake a task, and an exchange wakes five.
+
+
+@trio.lowlevel.enable_ki_protection
+async def park(waiting: list[trio.lowlevel.Task]) -> None:
+    """Wait in this line to be woken. Cancellation: waits only."""
+    task = trio.lowlevel.current_task()
+    waiting.append(task)
+
+    def abort(_: object) -> trio.lowlevel.Abort:
+        waiting.remove(task)
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    await trio.lowlevel.wait_task_rescheduled(abort)
+
+
+@trio.lowlevel.enable_ki_protection
+def unpark(waiting: list[trio.lowlevel.Task]) -> None:
+    """Wake who has waited longest, if somebody waits."""
+    if waiting:
+        trio.lowlevel.reschedule(waiting.pop(0))
+
+
+def unpark_all(waiting: list[trio.lowlevel.Task]) -> None:
+    """Wake all who wait."""
+    while waiting:
+        unpark(waiting)
+
+
 @define(eq=False)
 class Drain:
     """The moment after which nothing new is begun; set once, seen by everybody."""
@@ -71,7 +101,8 @@ class Child(Generic[T]):
     """A piece of work that lives in one nursery and is waited for by a task of another."""
 
     scope: trio.CancelScope = field(factory=trio.CancelScope)
-    _done: trio.Event = field(factory=trio.Event)
+    _over: bool = False
+    _waiting: list[trio.lowlevel.Task] = field(factory=list)
     _error: Exception | None = None
     _value: list[T] = field(factory=list)
 
@@ -82,7 +113,12 @@ class Child(Generic[T]):
         except Exception as error:  # noqa: BLE001 - it is the waiting parent's, raised there
             self._error = error
         finally:
-            self._done.set()
+            self._over = True
+            unpark(self._waiting)
+
+    async def _wait_over(self) -> None:
+        while not self._over:
+            await park(self._waiting)
 
     async def run(
         self,
@@ -106,11 +142,11 @@ class Child(Generic[T]):
         except RuntimeError:  # the nursery closed meanwhile
             raise lost() from None
         try:
-            await self._done.wait()
+            await self._wait_over()
         except trio.Cancelled:
             self.scope.cancel()
             with trio.move_on_after(cleanup_timeout_s, shield=True):
-                await self._done.wait()
+                await self._wait_over()
             raise
         if self._error is not None:
             raise self._error

@@ -42,7 +42,8 @@ from wormkey.frames import (
 )
 from wormkey.keepalive import KeepAlive
 from wormkey.mux import Mux, Role
-from wormkey.tunnelstream import TunnelStream, park, unpark, unpark_all
+from wormkey.scopes import park, unpark, unpark_all
+from wormkey.tunnelstream import TunnelStream
 
 logger = logging.getLogger(__name__)
 
@@ -203,14 +204,13 @@ class Tunnel:
         if carrier is None or not carrier.direct:
             return False
         try:
-            while carrier.free and (message := self.mux.next_message()):
-                carrier.send_message_nowait(message)
+            if not carrier.send_nowait(self.mux.next_message):
+                return False
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self._end(TunnelError(f"the connection broke: {error}"), lost=True)
             return True
-        self._tell_drained()
-        if not carrier.free:
-            return False
+        finally:
+            self._tell_drained()
         unpark_all(self._flushed)
         return True
 

@@ -14,6 +14,7 @@ import trio
 
 from wormkey.errors import ErrorCode, StreamError, TunnelError
 from wormkey.frames import Data, Reset, Response, StreamId, Trailers
+from wormkey.scopes import park, unpark, unpark_all
 
 if TYPE_CHECKING:
     from wormkey.frames import Fields, ResponseHead
@@ -21,36 +22,6 @@ if TYPE_CHECKING:
 
 QUEUE_BYTES: Final = 64 * 1024  # what a sender may queue before it waits; one message's worth
 JOIN_BYTES: Final = 2 * 1024  # frames up to here are joined: each costs 150 bytes of its own
-
-
-# What a trio.lowlevel.ParkingLot does, for the few tasks that may wait here, in a plain list: a lot
-# costs some ten calls to wake a task, and each exchange needs two lots and wakes tasks of three.
-
-
-@trio.lowlevel.enable_ki_protection
-async def park(waiting: list[trio.lowlevel.Task]) -> None:
-    """Wait in this line to be woken. Cancellation: waits only."""
-    task = trio.lowlevel.current_task()
-    waiting.append(task)
-
-    def abort(_: object) -> trio.lowlevel.Abort:
-        waiting.remove(task)
-        return trio.lowlevel.Abort.SUCCEEDED
-
-    await trio.lowlevel.wait_task_rescheduled(abort)
-
-
-@trio.lowlevel.enable_ki_protection
-def unpark(waiting: list[trio.lowlevel.Task]) -> None:
-    """Wake who has waited longest, if somebody waits."""
-    if waiting:
-        trio.lowlevel.reschedule(waiting.pop(0))
-
-
-def unpark_all(waiting: list[trio.lowlevel.Task]) -> None:
-    """Wake all who wait."""
-    while waiting:
-        unpark(waiting)
 
 
 class _Tunnel(Protocol):
