@@ -18,10 +18,10 @@ from wormkey.errors import AdmissionError, ErrorCode, TunnelError
 from wormkey.frames import SUBPROTOCOL
 from wormkey.handshake import accept
 from wormkey.inbox import MuxLimits
+from wormkey.keepalive import TunnelTimings
 from wormkey.node import Node
 from wormkey.opening import check_opening
 from wormkey.transport import ReplayStream
-from wormkey.tunnel import TunnelTimings
 
 if TYPE_CHECKING:
     from wormkey.config import Settings
@@ -65,6 +65,7 @@ async def admit_tunnel(
             version=version,
             limits=mux_limits(node.settings, node.version),
             timings=tunnel_timings(node.settings),
+            pulse=node.pulse,
             remaining_s=lambda: session.remaining_s(node.now()),
             serve=lambda tunnel: _serve(node, session, tunnel, handshake),
         )

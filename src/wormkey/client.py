@@ -24,16 +24,17 @@ from wormkey.frames import RequestHead, ResponseHead
 from wormkey.handshake import Handshake, dial
 from wormkey.http1 import Http1Limits
 from wormkey.inbox import MuxLimits
+from wormkey.keepalive import Pulse, TunnelTimings
 from wormkey.links import MAX_LINKS, MAX_RETRY_S, Backoff, Link
 from wormkey.origin import Origin
-from wormkey.scopes import alongside
+from wormkey.scopes import alongside, together
 from wormkey.target import Target
 from wormkey.transport import set_tcp_options
-from wormkey.tunnel import Tunnel, TunnelTimings
 from wormkey.wake import WAKE_CHECK_S, Wake
 
 if TYPE_CHECKING:
     from wormkey.inbox import MuxStatistics
+    from wormkey.tunnel import Tunnel
     from wormkey.tunnelstream import TunnelStream
 
 logger = logging.getLogger(__name__)
@@ -122,6 +123,7 @@ class Client:
     wake: Wake = field(factory=Wake)
     _edge: Edge = field(init=False)
     _origin: Origin = field(init=False)
+    _pulse: Pulse = field(factory=Pulse, init=False)
     _links: list[Link] = field(factory=list, init=False)  # those that are not over, oldest first
     _backoff: Backoff = field(factory=Backoff, init=False)
     _retry_now: trio.Event = field(factory=trio.Event, init=False)
@@ -147,7 +149,7 @@ class Client:
 
         Cancellation: the tunnels are cut; the session lives on at the server.
         """
-        await alongside(self._run, self._watch)
+        await alongside(self._run, partial(together, self._watch, self._pulse.run))
 
     async def _run(self) -> None:
         error: Exception | None = None
@@ -231,6 +233,7 @@ class Client:
             token=self.token,
             limits=self.settings.limits,
             timings=self.settings.timings,
+            pulse=self._pulse,
             handler=self._serve_stream,
             paused=self.paused,
         )

@@ -92,11 +92,12 @@ class Gateway:
     )
 
     async def run(self) -> None:
-        """Watch viewers who leave, what stands still, the memory. Cancellation: stops watching."""
+        """Watch viewers who leave, what stands still, tunnels, memory. Cancellation: stops."""
         async with trio.open_nursery() as watching:
             watching.start_soon(self._leavers.run)
             watching.start_soon(self._idle_watch.run)
             watching.start_soon(self._relief.run)
+            watching.start_soon(self.node.pulse.run)
 
     def _viewers_bytes(self) -> int:
         return self.connections * CONNECTION_BYTES + self._holds.held_bytes

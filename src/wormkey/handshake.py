@@ -25,8 +25,9 @@ from wormkey.carrier import READ_BYTES, Carrier
 from wormkey.errors import ErrorCode, TunnelError
 from wormkey.frames import MAX_MESSAGE_BYTES, SUBPROTOCOL, RequestHead
 from wormkey.inbox import MuxLimits
+from wormkey.keepalive import Pulse, TunnelTimings
 from wormkey.mux import Mux, Role
-from wormkey.tunnel import Tunnel, TunnelTimings
+from wormkey.tunnel import Tunnel
 from wormkey.tunnelstream import TunnelStream
 
 _QUEUED_MESSAGES = 4  # between trio-websocket's reader and ours, which never waits
@@ -40,13 +41,15 @@ async def accept(
     version: int,
     limits: MuxLimits,
     timings: TunnelTimings,
+    pulse: Pulse,
     remaining_s: Callable[[], float],
     serve: Callable[[Tunnel], Awaitable[None]],
 ) -> None:
     """Answer a tunnel's opening handshake and run ``serve`` with the tunnel once it is ready.
 
     ``stream`` replays the handshake request, which the gateway has read, checked and authorised.
-    ``remaining_s`` tells how long its session lives; the tunnel ends with it.
+    ``pulse`` runs beside it. ``remaining_s`` tells how long its session lives; the tunnel ends with
+    it.
     ``serve`` is cancelled when the tunnel ends, and the tunnel ends when ``serve`` returns.
 
     Raises:
@@ -65,7 +68,7 @@ async def accept(
 
     def make(_: WebSocketConnection) -> Tunnel:
         mux = Mux(Role.GATEWAY, limits, version=version)
-        return Tunnel(mux, timings, remaining_s=remaining_s)
+        return Tunnel(mux, timings, pulse, remaining_s=remaining_s)
 
     await _run(carrier, open_connection, make, serve, timings)
 
@@ -79,6 +82,7 @@ class Handshake:
     token: str = field(repr=False)
     limits: MuxLimits
     timings: TunnelTimings
+    pulse: Pulse  # runs beside the tunnel
     handler: Callable[[TunnelStream, RequestHead], Awaitable[None]]
     paused: bool = False  # said together with HELLO, so that no request slips in between
 
@@ -118,7 +122,7 @@ async def dial(
         mux = Mux(Role.CLIENT, handshake.limits, version=version)
         if handshake.paused:
             mux.pause(paused=True)
-        return Tunnel(mux, handshake.timings, handshake.handler)
+        return Tunnel(mux, handshake.timings, handshake.pulse, handshake.handler)
 
     await _run(carrier, open_connection, make, serve, handshake.timings)
 

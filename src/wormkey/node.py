@@ -23,6 +23,7 @@ from wormkey.fields import ViewerFacts, behind_proxy, get
 from wormkey.forwarded import is_trusted
 from wormkey.hardening import strict_transport
 from wormkey.journal import Journal
+from wormkey.keepalive import Pulse
 from wormkey.metrics import Metrics
 from wormkey.registry import Registry
 from wormkey.routes.local import LocalRoutes
@@ -53,6 +54,7 @@ class Node:
     metrics: Metrics = Factory(Metrics)
     handshakes: Counter[str] = Factory(Counter)  # under way, by session
     turnstile: Turnstile = Factory(Turnstile)  # into the costly part of a handshake
+    pulse: Pulse = Factory(Pulse)  # of all tunnels
     tunnels: set[Tunnel] = Factory(set)  # open ones, those that are going away too
     changes: Changes = Factory(lambda self: Changes(self.registry), takes_self=True)
     key: SigningKey = Factory(lambda: SigningKey(secrets.token_bytes(KEY_BYTES)))

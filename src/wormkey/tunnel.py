@@ -6,7 +6,6 @@ The tunnel's own task tree:
       ├ WebSocket reader (trio-websocket's) messages -> Mux -> streams' queues; never waits for them
       ├ reader      the same, for the messages that it had to put together
       ├ writer      Mux -> messages; the only one who waits for the socket to take one
-      ├ keep-alive  PING, and the verdict on a silent peer
       └ streams     one task for each exchange; cancelled together, by loss, expiry or close
 
 Only this file and handshake.py know trio-websocket. The text is docs/protocol.md.
@@ -20,7 +19,7 @@ from functools import partial
 from typing import Final, TypeAlias
 
 import trio
-from attrs import define, field, frozen
+from attrs import define, field
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from wormkey.carrier import Carrier
@@ -40,7 +39,7 @@ from wormkey.frames import (
     StreamId,
     Trailers,
 )
-from wormkey.keepalive import KeepAlive
+from wormkey.keepalive import KeepAlive, Pulse, TunnelTimings
 from wormkey.mux import Mux, Role
 from wormkey.scopes import park, unpark, unpark_all
 from wormkey.tunnelstream import TunnelStream
@@ -53,24 +52,13 @@ DIRECT_STREAMS: Final = 2  # so few have nothing to join, and write by themselve
 Handler: TypeAlias = Callable[[TunnelStream, RequestHead], Awaitable[None]]
 
 
-@frozen(kw_only=True)
-class TunnelTimings:
-    """How long a tunnel waits for what; seconds. docs/limits.md has the reasons."""
-
-    ping_interval_s: float = 15.0  # a gateway asks after 10 s, which is a sign of life of its own
-    silence_timeout_s: float = 25.0
-    v0_silence_timeout_s: float = 60.0  # v0 clients send PING every 25 s
-    write_timeout_s: float = 10.0
-    hello_timeout_s: float = 10.0
-    close_timeout_s: float = 2.0
-
-
 @define(eq=False)
 class Tunnel:
     """One tunnel, from its opened WebSocket to its end; handshake.py makes it."""
 
     mux: Mux
     timings: TunnelTimings
+    pulse: Pulse
     handler: Handler | None = None
     on_event: Callable[[Event], None] | None = None
     remaining_s: Callable[[], float] | None = None  # of the session; None for ever
@@ -90,6 +78,7 @@ class Tunnel:
     _flushed: list[trio.lowlevel.Task] = field(factory=list)
     _ready: trio.Event = field(factory=trio.Event)
     _life: KeepAlive = field(init=False)
+    _began_at: float = field(factory=trio.current_time)
 
     def __attrs_post_init__(self) -> None:
         """v0 gateways say nothing by themselves; v0 clients send PING, unasked."""
@@ -233,31 +222,25 @@ class Tunnel:
         Cancellation: streams are cancelled, the connection is left as it is; the caller closes
         the transport.
         """
-        async with trio.open_nursery() as outer:
-            self._carrier = carrier
-            carrier.deliver(self._take, self._refuse)
-            outer.start_soon(self._guard, partial(self._read, connection, carrier))
-            outer.start_soon(self._guard, partial(self._write, carrier))
-            outer.start_soon(self._keep_alive)
-            if self.mux.peer is not None:
-                self._ready.set()
-            async with trio.open_nursery() as self._nursery:
-                await self._wait_over()
-                self._fail_streams()
-                self._nursery.cancel_scope.cancel(reason="the tunnel is over")
-            if not self._lost:
-                await self._say_goodbye(connection, carrier)
-            outer.cancel_scope.cancel(reason="the tunnel is over")
+        try:
+            async with trio.open_nursery() as outer:
+                self._carrier = carrier
+                carrier.deliver(self._take, self._refuse)
+                outer.start_soon(self._guard, partial(self._read, connection, carrier))
+                outer.start_soon(self._guard, partial(self._write, carrier))
+                if self.mux.peer is not None:
+                    self._ready.set()
+                self.pulse.watch(self)
+                async with trio.open_nursery() as self._nursery:
+                    await self._ended.wait()
+                    self._fail_streams()
+                    self._nursery.cancel_scope.cancel(reason="the tunnel is over")
+                if not self._lost:
+                    await self._say_goodbye(connection, carrier)
+                outer.cancel_scope.cancel(reason="the tunnel is over")
+        finally:
+            self.pulse.forget(self)
         raise self.lost()
-
-    async def _wait_over(self) -> None:
-        while not self._ended.is_set():
-            remaining = self.remaining_s() if self.remaining_s else RECHECK_S
-            if remaining <= 0:
-                self.close(ErrorCode.SESSION_CLOSED, "the session has expired")
-                return
-            with trio.move_on_after(min(remaining, RECHECK_S)):
-                await self._ended.wait()
 
     def _fail_streams(self) -> None:
         for stream in list(self._streams.values()):
@@ -338,6 +321,7 @@ class Tunnel:
                         self.on_round_trip(round_trip_s)
             case Hello():
                 self._ready.set()
+                self.pulse.watch(self)  # the first PING measures the way
             case GoAway():
                 self.goodbye = event
             case Pause() | Resume():
@@ -386,14 +370,28 @@ class Tunnel:
             if (stream := self._streams.get(stream_id)) is not None:
                 stream.drained()
 
-    async def _keep_alive(self) -> None:
-        with trio.move_on_after(self.timings.hello_timeout_s):
-            await self._ready.wait()
+    def look(self, now: float) -> float | None:
+        """End what has expired or fallen silent, ask who is quiet; return when to look again."""
+        remaining_s = self.remaining_s() if self.remaining_s else RECHECK_S
+        if self.ended:
+            return None
+        if remaining_s <= 0:
+            self.close(ErrorCode.SESSION_CLOSED, "the session has expired")
+            return None
         if not self._ready.is_set():
-            self._end(TunnelError("the peer sent no HELLO"), lost=True)
-            return
-        await self._life.wait_silent()
-        self._end(TunnelError(f"the peer was silent for {self._life.limit_s:g} s"), lost=True)
+            due_at: float | None = self._began_at + self.timings.hello_timeout_s
+            silence = "the peer sent no HELLO"
+        else:
+            due_at = self._life.look(now)
+            silence = f"the peer was silent for {self._life.limit_s:g} s"
+        if due_at is None or due_at <= now:
+            self._end(TunnelError(silence), lost=True)
+            return None
+        return min(due_at, now + min(remaining_s, RECHECK_S))
+
+    def excuse(self, now: float, absent_s: float) -> None:
+        """Take in that this process was away for so long, and may have heard nothing."""
+        self._life.excuse(now, absent_s)
 
     def _ping(self, payload: bytes) -> None:
         self.mux.ping(payload)

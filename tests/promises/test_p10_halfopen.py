@@ -9,7 +9,7 @@ import trio
 from tests.support.fault import start_relay
 from tests.support.promise import QUICK, Promise
 from tests.support.world import Connected, Disconnected, open_world, start_client
-from wormkey.tunnel import TunnelTimings
+from wormkey.keepalive import TunnelTimings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

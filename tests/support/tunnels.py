@@ -15,7 +15,8 @@ from wormkey.errors import TunnelError
 from wormkey.frames import SUBPROTOCOL, Frame, Hello, RequestHead
 from wormkey.handshake import Handshake, accept, dial
 from wormkey.inbox import MuxLimits
-from wormkey.tunnel import Tunnel, TunnelTimings
+from wormkey.keepalive import Pulse, TunnelTimings
+from wormkey.tunnel import Tunnel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -118,12 +119,14 @@ async def open_tunnel(
     """Run both ends; they are ready when the block begins and are cut when it ends."""
     left, right = trio.testing.memory_stream_pair()
     ends = Ends(Side(), Side(), left, right)
+    pulse = Pulse()
     shake = Handshake(
         host="localhost",
         resource="/tunnel",
         token="slug.secret",
         limits=limits,
         timings=timings,
+        pulse=pulse,
         handler=handler,
     )
 
@@ -133,6 +136,7 @@ async def open_tunnel(
             version=version,
             limits=limits,
             timings=timings,
+            pulse=pulse,
             remaining_s=remaining_s,
             serve=ends.gateway.serve,
         )
@@ -142,6 +146,7 @@ async def open_tunnel(
 
     with trio.fail_after(_limit_s()):
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(pulse.run)
             nursery.start_soon(ends.gateway.run, gateway)
             nursery.start_soon(ends.client.run, client)
             await ends.gateway.ready.wait()
@@ -190,7 +195,7 @@ async def play_client(
 ) -> AsyncIterator[Hand]:
     """Run a gateway's end; the test is its client, and has said HELLO unless told not to."""
     left, right = trio.testing.memory_stream_pair()
-    side = Side()
+    side, pulse = Side(), Pulse()
 
     async def gateway() -> None:
         await accept(
@@ -198,12 +203,14 @@ async def play_client(
             version=version,
             limits=limits,
             timings=timings,
+            pulse=pulse,
             remaining_s=always,
             serve=side.serve,
         )
 
     with trio.fail_after(_limit_s()):
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(pulse.run)
             nursery.start_soon(side.run, gateway)
             socket = await wrap_client_stream(
                 nursery,
@@ -231,17 +238,19 @@ async def play_gateway(
 ) -> AsyncIterator[Hand]:
     """Run a client's end; the test is its gateway, and has said HELLO."""
     left, right = trio.testing.memory_stream_pair()
-    side = Side()
+    side, pulse = Side(), Pulse()
     shake = Handshake(
         host="localhost",
         resource="/tunnel",
         token="slug.secret",
         limits=limits,
         timings=timings,
+        pulse=pulse,
         handler=handler,
     )
     with trio.fail_after(_limit_s()):
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(pulse.run)
             nursery.start_soon(side.run, lambda: dial(right, shake, side.serve))
             request = await wrap_server_stream(nursery, left)
             socket = await request.accept(subprotocol=SUBPROTOCOL if version else None)

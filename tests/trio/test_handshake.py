@@ -18,6 +18,7 @@ from tests.support.tunnels import (
 )
 from wormkey.errors import ErrorCode, TunnelError
 from wormkey.handshake import Handshake, accept, dial
+from wormkey.keepalive import Pulse
 
 Clock = trio.testing.MockClock
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -29,6 +30,7 @@ SHAKE = Handshake(
     token="slug.secret",
     limits=LIMITS,
     timings=TIMINGS,
+    pulse=Pulse(),
     handler=no_handler,
 )
 
@@ -94,7 +96,13 @@ async def test_a_client_that_hangs_up_or_is_none(said: bytes, autojump_clock: Cl
 
     async def gateway() -> None:
         await accept(
-            left, version=1, limits=LIMITS, timings=TIMINGS, remaining_s=always, serve=side.serve
+            left,
+            version=1,
+            limits=LIMITS,
+            timings=TIMINGS,
+            pulse=Pulse(),
+            remaining_s=always,
+            serve=side.serve,
         )
 
     async with trio.open_nursery() as nursery:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 import trio.testing
-from attrs import evolve
+from attrs import define, evolve, field
 
 from tests.support.muxes import POST
 from tests.support.tunnels import (
@@ -17,7 +17,7 @@ from tests.support.tunnels import (
 )
 from wormkey.errors import ErrorCode, TunnelError
 from wormkey.frames import GoAway, Ping, Pong, StreamId, Window
-from wormkey.keepalive import BEAT_S, REMEASURE_S, KeepAlive
+from wormkey.keepalive import BEAT_S, REMEASURE_S, KeepAlive, Pulse
 from wormkey.tunnel import RECHECK_S
 
 Clock = trio.testing.MockClock
@@ -42,6 +42,7 @@ async def test_the_round_trip_time_is_measured_at_once(version: int, autojump_cl
 async def test_each_round_trip_is_told(autojump_clock: Clock) -> None:
     """Who wants the figures hears every one that is measured, and no other."""
     async with open_tunnel() as ends:
+        await trio.testing.wait_all_tasks_blocked()  # the first one took no time at all
         told: list[float] = []
         ends.gateway.tunnel.on_round_trip = told.append
         slow_down(ends.at_gateway, 0.2)
@@ -79,22 +80,51 @@ async def test_a_silent_peer_is_given_up_in_time(autojump_clock: Clock) -> None:
         assert "silent" in str(error)
 
 
+@define(eq=False)
+class Asking:
+    """A tunnel that does nothing but ask."""
+
+    asked: list[float] = field(factory=list)
+    given_up_at: float = 0.0
+    _life: KeepAlive = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._life = KeepAlive(self._ping, interval_s=10, limit_s=20, asks=True, numbered=True)
+
+    def _ping(self, _: bytes) -> None:
+        self.asked.append(trio.current_time())
+
+    def look(self, now: float) -> float | None:
+        """As a tunnel looks."""
+        due_at = self._life.look(now)
+        if due_at is None:
+            self.given_up_at = now
+        return due_at
+
+    def excuse(self, now: float, absent_s: float) -> None:
+        """As a tunnel does."""
+        self._life.excuse(now, absent_s)
+
+
 async def test_absence_is_no_silence_of_the_peer(mock_clock: Clock) -> None:
     """Who was stopped himself asks once more before he gives his peer up."""
-    pings: list[bytes] = []
-    alive = KeepAlive(pings.append, interval_s=10, limit_s=20, asks=True, numbered=True)
+    pulse, asking = Pulse(), Asking()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(alive.wait_silent)
+        nursery.start_soon(pulse.run)
+        pulse.watch(asking)
         await trio.testing.wait_all_tasks_blocked()
-        assert len(pings) == 1  # the first round trip
+        assert len(asking.asked) == 1  # the first round trip
         mock_clock.jump(100)  # what should have been a wait of ten seconds
         await trio.testing.wait_all_tasks_blocked()
-        assert len(pings) == 2
+        assert len(asking.asked) == 2
         mock_clock.jump(9)
         await trio.testing.wait_all_tasks_blocked()
-        assert len(nursery.child_tasks) == 1
+        assert not asking.given_up_at
         mock_clock.jump(1)  # ten before the absence, and ten since
-    assert len(pings) == 2
+        await trio.testing.wait_all_tasks_blocked()
+        assert asking.given_up_at == trio.current_time()
+        nursery.cancel_scope.cancel()
+    assert len(asking.asked) == 2
 
 
 async def test_a_silent_v0_client_is_given_longer(autojump_clock: Clock) -> None:
@@ -231,23 +261,63 @@ async def test_a_peer_that_speaks_is_pinged_only_to_measure_it(autojump_clock: C
 
 
 async def test_idle_tunnels_ask_on_a_common_beat(autojump_clock: Clock) -> None:
-    """They began a hundredth of a second apart, between two beats; they wake at the same moment."""
-    asked: list[list[float]] = []
+    """They began a hundredth of a second apart, between two beats; they ask at the same moment."""
+    pulse, tunnels = Pulse(), []
     async with trio.open_nursery() as nursery:
+        nursery.start_soon(pulse.run)
         for _ in range(5):
-            times: list[float] = []
-            asked.append(times)
-
-            def ping(_: bytes, times: list[float] = times) -> None:
-                times.append(trio.current_time())
-
-            alive = KeepAlive(ping, interval_s=10, limit_s=25, asks=True, numbered=True)
             await trio.sleep(BEAT_S / 10)
-            nursery.start_soon(alive.wait_silent)
+            tunnels.append(Asking())
+            pulse.watch(tunnels[-1])
         await trio.sleep(15)
         nursery.cancel_scope.cancel()
-    firsts, seconds = zip(*(times[:2] for times in asked), strict=True)
+    firsts, seconds = zip(*(each.asked[:2] for each in tunnels), strict=True)
     assert len(set(firsts)) == 5
     assert len(set(seconds)) == 1
     for first, second in zip(firsts, seconds, strict=True):
         assert 10 * (1 - 1 / 16) <= second - first <= 10 + BEAT_S
+
+
+async def test_who_is_due_sooner_is_looked_at_sooner(autojump_clock: Clock) -> None:
+    """A sleep that has begun is no reason to be late; who is forgotten is not looked at again."""
+    looks: list[tuple[str, float]] = []
+
+    @define(eq=False)
+    class Every:
+        name: str
+        pause_s: float
+
+        def look(self, now: float) -> float:
+            looks.append((self.name, now))
+            return now + self.pause_s
+
+        def excuse(self, now: float, absent_s: float) -> None:
+            assert absent_s == 0
+
+    pulse, slow, quick = Pulse(), Every("slow", 10), Every("quick", 4)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pulse.run)
+        await trio.testing.wait_all_tasks_blocked()
+        pulse.watch(slow)
+        await trio.testing.wait_all_tasks_blocked()
+        pulse.watch(quick)
+        await trio.sleep(9)
+        pulse.watch(quick)  # its look at 12 counts no more
+        pulse.forget(slow)
+        await trio.sleep(5)
+        nursery.cancel_scope.cancel()
+    assert looks == [("slow", 0), *(("quick", at) for at in (0, 4, 8, 9, 13))]
+
+
+async def test_a_tunnel_that_is_over_is_looked_at_no_more(autojump_clock: Clock) -> None:
+    """However it ended; else each would be kept by what looks at it."""
+    async with open_tunnel() as ends:
+        kept = [ends.gateway.tunnel.pulse, ends.client.tunnel.pulse]
+        ends.client.leave.set()
+        await ends.gateway.over.wait()
+        await ends.client.over.wait()
+        assert [len(pulse) for pulse in kept] == [0, 0]
+    async with open_tunnel() as ends:
+        pulse = ends.gateway.tunnel.pulse  # both are cancelled at the end of the block
+        assert len(pulse) == 2
+    assert len(pulse) == 0

@@ -37,7 +37,7 @@ BOUNDED = (
     "config.Settings",
     "http1.Http1Limits",
     "inbox.MuxLimits",
-    "tunnel.TunnelTimings",
+    "keepalive.TunnelTimings",
     "client.ClientSettings",
 )
 # Constants that are named like limits and bound nothing that a peer could make grow.
