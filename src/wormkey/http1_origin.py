@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 import trio.abc
-from attrs import define, field
+from attrs import define, field, frozen
 
 from wormkey.errors import ErrorCode, LocalProtocolError, OriginError, StreamError
 from wormkey.fields import upgrade_offer
@@ -45,6 +45,61 @@ if TYPE_CHECKING:
 MAX_INTERIM_HEADS: Final = 32  # an app sends one or two; without a limit it may loop for ever
 
 _POLL: Final = select.POLLIN | select.POLLPRI | getattr(select, "POLLRDHUP", 0)
+
+
+@frozen
+class ComposedRequest:
+    """A request's head as it goes out, and what its content and its answer are read by."""
+
+    octets: bytes
+    method: bytes
+    framing: Framing
+    length: int
+    upgrade_asked: bool
+    keep: bool  # nothing in it ends the connection
+
+
+def compose_request(
+    method: bytes,
+    target: bytes,
+    fields: Fields,
+    *,
+    content_length: int | None,
+    has_content: bool,
+) -> ComposedRequest:
+    """Compose a request's head: the fields as given, then the framing they do not hold.
+
+    ``fields`` begin with Host and may hold the Content-Length, Connection and Upgrade that are to
+    be sent. Content without a length is chunked; without content no framing is added.
+
+    Raises:
+        LocalProtocolError: ``fields`` hold Transfer-Encoding.
+        StreamError: PROTOCOL_ERROR; the head cannot be put on the wire, or its length is not
+            ``content_length``.
+    """
+    names = {name.lower() for name, _ in fields}
+    if b"transfer-encoding" in names:
+        raise LocalProtocolError("write_request: Transfer-Encoding is not removed")
+    declared = declared_length(fields) if b"content-length" in names else None
+    length = declared if content_length is None else content_length
+    if declared not in (None, length) or (length and not has_content):
+        code = ErrorCode.PROTOCOL_ERROR
+        raise StreamError(code, "the Content-Length contradicts the request")
+    lines = [compose_request_line(method, target), compose_fields(fields)]
+    if length is not None and declared is None:
+        lines.append(b"Content-Length: %d\r\n" % length)
+    chunked = length is None and has_content
+    if chunked:
+        lines.append(b"Transfer-Encoding: chunked\r\n")
+    lines.append(b"\r\n")
+    return ComposedRequest(
+        b"".join(lines),
+        method,
+        Framing.CHUNKED if chunked else Framing.LENGTH,
+        length or 0,
+        upgrade_asked=b"upgrade" in names and bool(upgrade_offer(fields)),
+        keep=b"connection" not in names or not asks_to_close(fields),
+    )
 
 
 @define(eq=False)
@@ -135,39 +190,25 @@ class OriginConnection:
         content_length: int | None,
         has_content: bool,
     ) -> None:
-        """Compose the request head: the fields as given, then the framing they do not hold.
+        """Compose and write a request's head. Raises as compose_request and write_composed."""
+        self.write_composed(
+            compose_request(
+                method, target, fields, content_length=content_length, has_content=has_content
+            )
+        )
 
-        ``fields`` begin with Host and may hold the Content-Length, Connection and Upgrade that
-        are to be sent. Content without a length is chunked; without content no framing is
-        added. write_end is due in every case.
+    def write_composed(self, request: ComposedRequest) -> None:
+        """Write a request's head that compose_request() made; write_end is due in every case.
 
         Raises:
-            LocalProtocolError: a request is under way, or ``fields`` hold Transfer-Encoding.
-            StreamError: PROTOCOL_ERROR; the head cannot be put on the wire, or its length is
-                not ``content_length``.
+            LocalProtocolError: a request is under way.
         """
         if self._writer is not None:
             raise LocalProtocolError("write_request: the last exchange has not ended")
-        names = {name.lower() for name, _ in fields}
-        if b"transfer-encoding" in names:
-            raise LocalProtocolError("write_request: Transfer-Encoding is not removed")
-        declared = declared_length(fields) if b"content-length" in names else None
-        length = declared if content_length is None else content_length
-        if declared not in (None, length) or (length and not has_content):
-            code = ErrorCode.PROTOCOL_ERROR
-            raise StreamError(code, "the Content-Length contradicts the request")
-        lines = [compose_request_line(method, target), compose_fields(fields)]
-        if length is not None and declared is None:
-            lines.append(b"Content-Length: %d\r\n" % length)
-        if length is None and has_content:
-            lines.append(b"Transfer-Encoding: chunked\r\n")
-        lines.append(b"\r\n")
-        self._out += lines
-        chunked = length is None and has_content
-        self._writer = ContentWriter(Framing.CHUNKED if chunked else Framing.LENGTH, length or 0)
-        self._method = method
-        self._upgrade_asked = b"upgrade" in names and bool(upgrade_offer(fields))
-        self._keep = b"connection" not in names or not asks_to_close(fields)
+        self._out.append(request.octets)
+        self._writer = ContentWriter(request.framing, request.length)
+        self._method = request.method
+        self._upgrade_asked, self._keep = request.upgrade_asked, request.keep
 
     def write_content(self, data: bytes) -> None:
         """Compose a piece of the request's content.
@@ -325,7 +366,8 @@ class OriginConnection:
 
     async def _receive_some(self) -> bytes:
         try:
-            return await receive(self.stream, READ_BYTES)
+            # No app answers before it was asked: what is not under way yet is waited for.
+            return await receive(self.stream, READ_BYTES, empty=not self.answer_started)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             what = "inside its answer" if self.answer_started else "before it answered"
             raise _failed(f"reset the connection {what}") from error

@@ -18,7 +18,7 @@ from wormkey.fields import OriginView
 from wormkey.frames import Data, Fields, RequestHead, ResponseHead, Trailers
 from wormkey.grammar import check_tunnel_request
 from wormkey.http1 import READ_BYTES, Http1Limits
-from wormkey.http1_origin import OriginConnection
+from wormkey.http1_origin import ComposedRequest, OriginConnection, compose_request
 from wormkey.originpool import OriginPool
 from wormkey.recent import derive
 from wormkey.scopes import alongside, together
@@ -119,17 +119,24 @@ class _Exchange:
 
     async def _send_head(self, length: int | None, has_content: bool) -> OriginConnection:
         """Send the head on a connection that takes it; an idle one may turn out to be stale."""
-        while True:
-            idle = await self.origin.pool.take_idle() if self._may_reuse(has_content) else None
-            connection = idle or await self.origin.pool.connect()
-            self.connection = connection
-            connection.write_request(
+
+        def compose() -> ComposedRequest:
+            return compose_request(
                 self.head.method,
                 self.head.target,
                 self.request,
                 content_length=length,
                 has_content=has_content,
             )
+
+        # Without content nothing but the head says what goes out.
+        again = not has_content
+        request = derive(self.head, "composed", self.request, compose) if again else compose()
+        while True:
+            idle = await self.origin.pool.take_idle() if self._may_reuse(has_content) else None
+            connection = idle or await self.origin.pool.connect()
+            self.connection = connection
+            connection.write_composed(request)
             if not has_content:
                 connection.write_end()
             try:
