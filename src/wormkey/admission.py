@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
 
 import trio
 from attrs import define
@@ -24,6 +25,8 @@ from wormkey.opening import check_opening
 from wormkey.transport import ReplayStream
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from wormkey.config import Settings
     from wormkey.http1 import ViewerRequest
     from wormkey.http1_viewer import ViewerConnection
@@ -36,18 +39,20 @@ RETRY_AFTER_S = 2
 MAX_SESSION_HANDSHAKES = 4  # a client dials once at a time; its half-open ones may still be there
 
 
-async def admit_tunnel(
-    node: Node, viewer: ViewerConnection, request: ViewerRequest, address: str
-) -> None:
-    """Open a client's tunnel and run it to its end, as one of the node's tunnels.
+Takeover: TypeAlias = "Callable[[], Awaitable[None]]"
 
-    ``address`` is the client's, as far as trusted proxies vouch for it.
+
+def admit_tunnel(
+    node: Node, viewer: ViewerConnection, request: ViewerRequest, address: str
+) -> Takeover:
+    """Let a client's tunnel in; return what takes its connection over and runs it to its end.
+
+    Nothing of the request is kept for as long as the tunnel is open. ``address`` is the client's,
+    as far as trusted proxies vouch for it.
 
     Raises:
         AdmissionError: 400, 426 no WebSocket handshake of ours; 401 a wrong token, 429 after too
             many of them; 410 the session is over; 503 the server drains.
-
-    Cancellation: ends the tunnel; the transport is closed.
     """
     check_opening(request.head, has_content=request.has_content)
     if node.drain.closing:
@@ -57,11 +62,22 @@ async def admit_tunnel(
     handshake = _Handshake(node, session.session_id)
     handshake.begin()
     version = 1 if _offers_v1(request) else 0
+    stream, early = viewer.detach()
+    replay = ReplayStream(request.raw_head + early, stream)
+    return partial(_run_tunnel, node, session, handshake, replay, version)
+
+
+async def _run_tunnel(
+    node: Node, session: Session, handshake: _Handshake, stream: ReplayStream, version: int
+) -> None:
+    """Open a tunnel and run it, as one of the node's, to its end.
+
+    Cancellation: ends the tunnel; the transport is closed.
+    """
     try:
         await node.turnstile.wait_turn()
-        stream, early = viewer.detach()
         await accept(
-            ReplayStream(request.raw_head + early, stream),
+            stream,
             version=version,
             limits=mux_limits(node.settings, node.version),
             timings=tunnel_timings(node.settings),

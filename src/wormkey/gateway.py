@@ -19,7 +19,7 @@ import trio
 from attrs import Factory, define, evolve, field
 
 from wormkey import barfiles, fields, forwarded, routing
-from wormkey.admission import admit_tunnel
+from wormkey.admission import Takeover, admit_tunnel
 from wormkey.answers import Answers, Visit
 from wormkey.boundary import GOING_AWAY, POLICY_VIOLATION, SERVICE_RESTART
 from wormkey.budget import CONNECTION_BYTES
@@ -45,7 +45,7 @@ from wormkey.transport import peer_address
 from wormkey.watch import MAX_SHOWN_PATH, Finished
 
 if TYPE_CHECKING:
-    from wormkey.frames import Fields, RequestHead
+    from wormkey.frames import RequestHead
     from wormkey.http1 import ViewerRequest
     from wormkey.routes.local import Entry
     from wormkey.session import Session
@@ -135,8 +135,11 @@ class Gateway:
             caller = Caller.of(self.node, peer_address(stream))
             share = self.node.settings.max_connections_per_address
             seat = self.seats.take(caller.peer, per_address=share, exempt=caller.trusted)
-            while await self._serve_request(viewer, caller, seat):
-                pass
+            following: bool | Takeover = True
+            while following is True:
+                following = await self._serve_request(viewer, caller, seat)
+            if following is not False:
+                await following()
         except _LEFT:
             logger.debug("viewer left")
         except Exception:
@@ -146,8 +149,10 @@ class Gateway:
             self.seats.leave(seat)
             await viewer.aclose()
 
-    async def _serve_request(self, viewer: ViewerConnection, caller: Caller, seat: Seat) -> bool:
-        """Answer one request; return whether the connection may carry another."""
+    async def _serve_request(
+        self, viewer: ViewerConnection, caller: Caller, seat: Seat
+    ) -> bool | Takeover:
+        """Answer one request; return whether another may follow, or what does in its place."""
         self._idle.add(viewer)
         request = None
         until = trio.current_time() + TRIAL_S if seat.on_trial else inf
@@ -169,8 +174,8 @@ class Gateway:
         tally = Tally(self.node.metrics, trio.current_time())
         visit = Visit(viewer, request, caller, tally, last=not seat.lasts)
         try:
-            if not await self._route(visit, request, seat):
-                return False
+            if (following := await self._route(visit, request, seat)) is not True:
+                return following
         except PassedOnError:
             await self._answers.again(visit)
         except AdmissionError as error:
@@ -216,8 +221,8 @@ class Gateway:
 
     # ── routing ───────────────────────────────────────────────────────────────────────────────
 
-    async def _route(self, visit: Visit, request: ViewerRequest, seat: Seat) -> bool:
-        """Send a request where it belongs; false when the connection is not HTTP any more."""
+    async def _route(self, visit: Visit, request: ViewerRequest, seat: Seat) -> bool | Takeover:
+        """Send a request where it belongs; true while the connection goes on to be HTTP."""
         viewer, caller, tally = visit.viewer, visit.caller, visit.tally
         received = request.head.fields
         named = fields.by_name(received)
@@ -249,8 +254,7 @@ class Gateway:
                 tally.of_tunnel = True
                 self.seats.become_tunnel(seat)
                 address = caller.viewer_address(self.node, request.head)
-                await admit_tunnel(self.node, viewer, request, address)
-                return False
+                return admit_tunnel(self.node, viewer, request, address)
             case routing.Reserved() if self.node.drain.passing:
                 raise PassedOnError  # what it changes or shows is the next process's
             case routing.Reserved():
@@ -293,13 +297,12 @@ class Gateway:
         head = derive(admitted.head, "tunnel's", facts, forward)
         if request.has_content and head.upgrade:
             head = evolve(head, upgrade=b"")  # RFC 9110 §7.8: a server may ignore the offer
-        extra: Fields = ()
-        if route.visit:
-            extra = ((b"Set-Cookie", routing.route_cookie(route.slug, node.public)),)
         exchange = Exchange(
             viewer, request, head, facts, node.settings, node.drain, tally, self._idle_watch
         )
-        exchange.extra, exchange.private = extra, cookies
+        if route.visit:
+            exchange.extra = ((b"Set-Cookie", routing.route_cookie(route.slug, node.public)),)
+        exchange.private = cookies
         exchange.decoding = entry.decoding
         if admitted.facts.owner and not facts.sandboxed and wants_bar(head):
             exchange.head = prepare(head)
@@ -355,12 +358,11 @@ class Gateway:
             if exchange.head.upgrade and not tunnel.version:
                 text = "The client at the other end is too old for WebSockets; update it."
                 raise AdmissionError(501, "websocket_unsupported", text)
-            failure: Exception | None = None
             try:
                 await exchange.run(tunnel)
             except (StreamError, TunnelError, AdmissionError, *_LEFT) as error:
                 failure = error
-            if failure is None:
+            else:
                 return
             if exchange.cancelled:
                 raise failure

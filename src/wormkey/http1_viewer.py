@@ -396,5 +396,5 @@ class ViewerConnection:
         """
         if self._out or not self.content_finished:
             raise LocalProtocolError("detach: flush the answer and receive the content first")
-        self._keep = False
+        self._keep, self._request = False, None
         return self.stream, self._in.take_all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ from wormkey.frames import (
     Trailers,
     Window,
 )
+from wormkey.http1 import ViewerRequest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -276,6 +278,19 @@ async def test_a_tunnel_that_says_nothing_is_closed() -> None:
         answer = await viewer.read_response()
         assert (answer.status, answer.error) == (502, b"no_tunnel")
         await silent.wait_closed()
+
+
+async def test_an_open_tunnel_keeps_nothing_of_its_request() -> None:
+    """Its token and its fields are gone: a thousand idle tunnels would keep a thousand of each."""
+    async with open_world() as world:
+        assert (await world.exchange(b"/")).status == 200
+        gc.collect()
+        kept = [
+            each.head.target
+            for each in gc.get_objects()
+            if isinstance(each, ViewerRequest) and each.head.target == b"/tunnel"
+        ]
+    assert kept == []
 
 
 async def test_a_viewers_websocket_is_not_mistaken_for_a_tunnel() -> None:
