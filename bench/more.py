@@ -155,7 +155,8 @@ def measure_scale(started: Programs, origins: Origins) -> Told:
     """Idle tunnels: memory, CPU, connect rate. Then a hundred busy ones, and one with a hundred."""
     told: Told = {}
     for count in IDLE_TUNNELS:
-        daemon, control, gateway = start_daemon(started, f"daemon of {count}", ROOT)
+        room = ("--max-connections", str(2 * count))  # 4096 for viewers and tunnels, if not told
+        daemon, control, gateway = start_daemon(started, f"daemon of {count}", ROOT, *room)
         time.sleep(1)
         before = daemon.cost().rss_kib
         command = [sys.executable, "-P", str(ROOT / "bench" / "clients.py")]

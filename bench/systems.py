@@ -205,12 +205,14 @@ def program_of(module: str) -> list[str]:
     return [sys.executable, "-P", "-c", f"from wormkey.{module} import main; main()"]
 
 
-def start_daemon(programs: Programs, name: str, tree: Path) -> tuple[Program, int, int]:
+def start_daemon(
+    programs: Programs, name: str, tree: Path, *options: str
+) -> tuple[Program, int, int]:
     """Start wormkeyd from ``tree``; the ports of its control plane and gateway."""
     control, gateway = free_port(), free_port()
     addresses = ["--control", f"127.0.0.1:{control}", "--gateway", f"127.0.0.1:{gateway}"]
     daemon = programs.start(
-        name, [*program_of("daemon"), *addresses], environment(programs, name, tree)
+        name, [*program_of("daemon"), *addresses, *options], environment(programs, name, tree)
     )
     wait_port(control, name)
     wait_port(gateway, name)

@@ -100,7 +100,8 @@ class Gateway:
             watching.start_soon(self.node.pulse.run)
 
     def _viewers_bytes(self) -> int:
-        return self.connections * CONNECTION_BYTES + self._holds.held_bytes
+        viewers = self.connections - len(self.node.tunnels)  # a tunnel counts by itself
+        return viewers * CONNECTION_BYTES + self._holds.held_bytes
 
     async def drain(self) -> None:
         """Let nothing new begin: idle connections end, tunnels are told to go when they are done.
@@ -302,8 +303,7 @@ class Gateway:
         )
         if route.visit:
             exchange.extra = ((b"Set-Cookie", routing.route_cookie(route.slug, node.public)),)
-        exchange.private = cookies
-        exchange.decoding = entry.decoding
+        exchange.private, exchange.decoding = cookies, entry.decoding
         if admitted.facts.owner and not facts.sandboxed and wants_bar(head):
             exchange.head = prepare(head)
             exchange.bar = Bar(

@@ -130,8 +130,18 @@ async def test_uploads_that_the_client_does_not_take_are_counted() -> None:
                 nursery.start_soon(viewer.send, bytes(16 * MIB))
             while tunnel.mux.statistics().queued_bytes < 4 * 64 * 1024:  # noqa: ASYNC110
                 await trio.sleep(0.01)
-            # Connections and the tunnel itself count 170 KiB: it is the content that is too much.
+            # Connections and the tunnel itself count 140 KiB: it is the content that is too much.
             world.node.settings = evolve(world.node.settings, memory_budget_bytes=300 * 1024)
             relief.look()
             assert relief.budget.shedding
             nursery.cancel_scope.cancel()
+
+
+async def test_a_tunnel_counts_once() -> None:
+    """Not as a viewer's connection too: three thousand idle ones would be taken for five."""
+    async with open_world(each_request(_endless)) as world:
+        assert (await world.exchange()).status == 200
+        relief = world.facts.gateway._relief
+        while world.facts.gateway.connections > 1:  # noqa: ASYNC110 - that viewer's
+            await trio.sleep(0.01)
+        assert relief.viewers_bytes() == 0

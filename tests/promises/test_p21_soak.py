@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import random
+import sys
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -194,6 +195,7 @@ async def test_an_hour_of_churn_leaves_nothing_behind(promise: Promise) -> None:
         assert (await world.exchange(b"/length/?size=1")).status == 200
         tasks, descriptors = _tasks(), _descriptors()
         memory: list[tuple[float, float]] = []  # hours since the beginning, MiB
+        blocks: list[int] = []  # what Python holds alive at the same moments, for who looks why
         began_at = trio.current_time()
         killed_at, measured_at = began_at, began_at + SETTLED_S
         async with trio.open_nursery() as nursery:
@@ -205,13 +207,14 @@ async def test_an_hour_of_churn_leaves_nothing_behind(promise: Promise) -> None:
                 if now > measured_at:
                     measured_at = now + MEASURE_EVERY_S
                     memory.append(((now - began_at) / 3600, _rss_bytes() / MIB))
+                    blocks.append(sys.getallocatedblocks())
                 await trio.sleep_until(began_at + soak.number / RATE)
         memory.append(((trio.current_time() - began_at) / 3600, _rss_bytes() / MIB))
         await world.restart_client()  # its idle connections to the app are gone
         with trio.move_on_after(30):
             while _tasks() > tasks or _descriptors() > descriptors:  # noqa: ASYNC110
                 await trio.sleep(0.1)  # nothing tells when the last has gone
-        print(dict(soak.outcomes), "RSS", *(f"{mib:.1f}" for _, mib in memory))
+        print(dict(soak.outcomes), "RSS", *(f"{mib:.1f}" for _, mib in memory), "blocks", *blocks)
         promise.exactly("wrong bodies", soak.outcomes["wrong"], 0)
         promise.exactly("uploads doubled", sum(count > 1 for count in seen), 0)
         grown = memory[-1][1] / memory[0][1]
