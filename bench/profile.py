@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import define, field
 
 from bench import loads, systems
+from bench.machine import PYTHON
 from bench.processes import BenchError, Program, Programs, programs
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def sample() -> None:
 
 def _program_of(module: str) -> list[str]:
     code = f"{PRELUDE}\nfrom wormkey.{module} import main; main()"
-    return [sys.executable, "-P", "-c", code]
+    return [PYTHON, "-P", "-c", code]
 
 
 @define

@@ -12,11 +12,13 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from attrs import field, frozen
 
+from bench.machine import PYTHON
 from bench.processes import BenchError, Program, Programs, free_port, wait_port
 
 if TYPE_CHECKING:
@@ -177,9 +179,10 @@ def start_ssh(programs: Programs, origins: Origins) -> System:
 def start_bare(programs: Programs, origins: Origins) -> System:
     """Start the bare stack (bench/bare.py): what trio and the kernel cost with nothing on them."""
     viewers, tunnel = free_port(), free_port()
-    command = [sys.executable, "-P", str(ROOT / "bench" / "bare.py")]
+    command = [PYTHON, "-P", str(ROOT / "bench" / "bare.py")]
+    environ = environment(programs, "bare", ROOT)
     ends = [
-        programs.start(f"bare {role}", [*command, role, *map(str, ports)])
+        programs.start(f"bare {role}", [*command, role, *map(str, ports)], environ)
         for role, ports in (("gateway", (viewers, tunnel)), ("client", (tunnel, origins.files)))
     ]
     wait_port(viewers, "the bare gateway")
@@ -196,13 +199,13 @@ def environment(programs: Programs, name: str, tree: Path) -> dict[str, str]:
         "HOME": str(home),
         "XDG_CONFIG_HOME": str(home / "config"),
         "XDG_STATE_HOME": str(home / "state"),
-        "PYTHONPATH": str(tree / "src"),
+        "PYTHONPATH": f"{tree / 'src'}{os.pathsep}{sysconfig.get_path('purelib')}",
     }
 
 
 def program_of(module: str) -> list[str]:
     """The command of one of this project's programs, from the tree that PYTHONPATH names."""
-    return [sys.executable, "-P", "-c", f"from wormkey.{module} import main; main()"]
+    return [PYTHON, "-P", "-c", f"from wormkey.{module} import main; main()"]
 
 
 def start_daemon(
