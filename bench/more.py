@@ -155,7 +155,7 @@ def measure_scale(started: Programs, origins: Origins) -> Told:
     """Idle tunnels: memory, CPU, connect rate. Then a hundred busy ones, and one with a hundred."""
     told: Told = {}
     for count in IDLE_TUNNELS:
-        room = ("--max-connections", str(2 * count))  # 4096 for viewers and tunnels, if not told
+        room = ("--max-connections", str(4096 + count))  # beside what is there if not told
         daemon, control, gateway = start_daemon(started, f"daemon of {count}", ROOT, *room)
         time.sleep(1)
         before = daemon.cost().rss_kib

@@ -75,7 +75,7 @@ class Exchange:
     on_upgrade: Callable[[], None] = lambda: None
     _boundary: Boundary | None = None  # of what a WebSocket's viewer was sent
     _raw: trio.abc.Stream | None = None
-    _scope: trio.CancelScope | None = None
+    _scope: trio.CancelScope | Child[None] | None = None
     _limit_s: float = field(init=False)
     _moved: bool = False  # since the last look
     _moved_at: float = 0.0
@@ -110,12 +110,12 @@ class Exchange:
             raise lost()
         self.tries += 1
         self._moved_at, self._too_slow = trio.current_time(), False
-        self._scope = trio.CancelScope()
+        child: Child[None] = Child()  # Child[None]() is a call more, in typing
+        self._scope = child
         self.idle_watch.add(self)
         try:
-            child: Child[None] = Child(self._scope)  # Child[None](…) is a call more, in typing
             await child.run(
-                tunnel.nursery,
+                tunnel.start_work,
                 lambda: self._carry(tunnel),
                 lost=lost,
                 cleanup_timeout_s=self.settings.close_timeout_s,

@@ -5,7 +5,8 @@ Nothing here knows HTTP, tunnels or frames. Every wait is cancellable; the one s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
 
 import trio
 from attrs import define, field
@@ -13,6 +14,7 @@ from attrs import define, field
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+MAX_IDLE: Final = 16  # tasks of one tunnel that wait for their next exchange
 ROOM_PAUSE_S: Final = 0.1  # who was let in last has so long to say what he is
 
 T = TypeVar("T")
@@ -96,24 +98,95 @@ class Turnstile:
             await trio.lowlevel.checkpoint()
 
 
+Work: TypeAlias = "Callable[[trio.CancelScope], Awaitable[None]]"
+
+
+@define(eq=False)
+class _Worker:
+    waiting: list[trio.lowlevel.Task] = field(factory=list)
+    work: Work | None = None
+
+
+@define(eq=False)
+class Workers:
+    """Child tasks of one nursery, each of which does one piece of work after the other.
+
+    To begin a task with its scope and to end both costs as much as the rest of what trio does for
+    a small exchange. A piece of work gets the scope that it runs in; whoever keeps it must let it
+    go when the work is over, because the next piece runs in the same one.
+    """
+
+    nursery: trio.Nursery
+    _idle: list[_Worker] = field(factory=list)
+    _fewest_idle: int = 0  # since the last rest()
+
+    def start(self, work: Work) -> None:
+        """Let a child task do ``work``, which raises nothing; what it raises ends the nursery.
+
+        Raises:
+            RuntimeError: the nursery has closed.
+        """
+        if not self._idle:
+            self.nursery.start_soon(self._run, work)
+            return
+        worker = self._idle.pop()
+        self._fewest_idle = min(self._fewest_idle, len(self._idle))
+        worker.work = work
+        unpark(worker.waiting)
+
+    def rest(self) -> None:
+        """End those that had nothing to do since the last call."""
+        for worker in self._idle[: self._fewest_idle]:
+            unpark(worker.waiting)
+        del self._idle[: self._fewest_idle]
+        self._fewest_idle = len(self._idle)
+
+    async def _run(self, first: Work) -> None:
+        worker, work = _Worker(), first
+        with trio.CancelScope() as scope:
+            while True:
+                await work(scope)
+                if scope.cancel_called or len(self._idle) >= MAX_IDLE:
+                    return
+                self._idle.append(worker)
+                try:
+                    await park(worker.waiting)
+                except trio.Cancelled:
+                    if worker.work is None:
+                        self._idle.remove(worker)
+                        raise
+                    # It was given work in the moment of its end: that work must hear of it.
+                if worker.work is None:
+                    return  # it may rest
+                work, worker.work = worker.work, None
+
+
 @define(eq=False)
 class Child(Generic[T]):
     """A piece of work that lives in one nursery and is waited for by a task of another."""
 
-    scope: trio.CancelScope = field(factory=trio.CancelScope)
+    _scope: trio.CancelScope | None = None  # while it runs
+    _cancelled: bool = False
     _over: bool = False
     _waiting: list[trio.lowlevel.Task] = field(factory=list)
     _error: Exception | None = None
     _value: list[T] = field(factory=list)
 
-    async def _run(self, work: Callable[[], Awaitable[T]]) -> None:
+    def cancel(self, reason: str | None = None) -> None:
+        """Cancel the work, which may not have begun."""
+        self._cancelled = True
+        if self._scope is not None:
+            self._scope.cancel(reason=reason)
+
+    async def _run(self, work: Callable[[], Awaitable[T]], scope: trio.CancelScope) -> None:
+        self._scope = scope
         try:
-            with self.scope:
+            if not self._cancelled:
                 self._value.append(await work())
         except Exception as error:  # noqa: BLE001 - it is the waiting parent's, raised there
             self._error = error
         finally:
-            self._over = True
+            self._scope, self._over = None, True
             unpark(self._waiting)
 
     async def _wait_over(self) -> None:
@@ -122,29 +195,29 @@ class Child(Generic[T]):
 
     async def run(
         self,
-        nursery: trio.Nursery,
+        start: Callable[[Work], None],
         work: Callable[[], Awaitable[T]],
         *,
         lost: Callable[[], Exception],
         cleanup_timeout_s: float,
     ) -> T:
-        """Run ``work`` as a child task of ``nursery`` and return what it returns.
+        """Run ``work`` in a task that ``start`` finds in a nursery; return what it returns.
 
         The work has two parents. If the nursery is cancelled, the waiting task gets ``lost()``;
-        if the waiting task is cancelled, so is the work; if somebody cancels ``scope``, trio's
+        if the waiting task is cancelled, so is the work; if somebody calls ``cancel``, trio's
         Cancelled stays inside and ``lost()`` is raised too. Errors of the work are raised here,
         never in the nursery, so siblings live on.
 
         Cancellation: cancels the work and waits for its cleanup, ``cleanup_timeout_s`` at most.
         """
         try:
-            nursery.start_soon(self._run, work)
+            start(partial(self._run, work))
         except RuntimeError:  # the nursery closed meanwhile
             raise lost() from None
         try:
             await self._wait_over()
         except trio.Cancelled:
-            self.scope.cancel()
+            self.cancel()
             with trio.move_on_after(cleanup_timeout_s, shield=True):
                 await self._wait_over()
             raise

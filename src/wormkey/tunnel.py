@@ -41,7 +41,7 @@ from wormkey.frames import (
 )
 from wormkey.keepalive import KeepAlive, Pulse, TunnelTimings
 from wormkey.mux import Mux, Role
-from wormkey.scopes import park, unpark, unpark_all
+from wormkey.scopes import Work, Workers, park, unpark, unpark_all
 from wormkey.tunnelstream import TunnelStream
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class Tunnel:
     rtt_s: float | None = None
     goodbye: GoAway | None = None  # what the peer said when it went
     _streams: dict[StreamId, TunnelStream] = field(factory=dict)
-    _nursery: trio.Nursery | None = None
+    _workers: Workers | None = None
     _ended: trio.Event = field(factory=trio.Event)
     _reason: TunnelError | None = None
     _lost: bool = False
@@ -118,16 +118,11 @@ class Tunnel:
         """Whether it may carry something new: it is not over, and neither end said that it goes."""
         return not (self.ended or self._leaving or self.mux.peer_going_away)
 
-    @property
-    def nursery(self) -> trio.Nursery:
-        """The nursery of the streams' tasks.
-
-        Raises:
-            TunnelError: the tunnel is not running, or over.
-        """
-        if self._nursery is None or self._reason is not None:
+    def start_work(self, work: Work) -> None:
+        """Let a streams' task do ``work``. Raises TunnelError: the tunnel is over, or not begun."""
+        if self._workers is None or self._reason is not None:
             raise self.lost()
-        return self._nursery
+        self._workers.start(work)
 
     def lost(self) -> TunnelError:
         """Return the reason why the tunnel ended, as an error."""
@@ -231,10 +226,11 @@ class Tunnel:
                 if self.mux.peer is not None:
                     self._ready.set()
                 self.pulse.watch(self)
-                async with trio.open_nursery() as self._nursery:
+                async with trio.open_nursery() as streams:
+                    self._workers = Workers(streams)
                     await self._ended.wait()
                     self._fail_streams()
-                    self._nursery.cancel_scope.cancel(reason="the tunnel is over")
+                    streams.cancel_scope.cancel(reason="the tunnel is over")
                 if not self._lost:
                     await self._say_goodbye(connection, carrier)
                 outer.cancel_scope.cancel(reason="the tunnel is over")
@@ -330,19 +326,21 @@ class Tunnel:
             self.on_event(event)
 
     def _serve(self, stream: TunnelStream, head: RequestHead) -> None:
-        if self.handler is None or self._nursery is None or self.ended:
+        if self.handler is None or self._workers is None or self.ended:
             self.mux.close_stream(stream.id, ErrorCode.REFUSED_STREAM)
             return
         self._streams[stream.id] = stream
-        self._nursery.start_soon(self._run_handler, self.handler, stream, head)
+        self._workers.start(partial(self._run_handler, self.handler, stream, head))
 
-    async def _run_handler(self, handler: Handler, stream: TunnelStream, head: RequestHead) -> None:
+    async def _run_handler(
+        self, handler: Handler, stream: TunnelStream, head: RequestHead, scope: trio.CancelScope
+    ) -> None:
         """Own one stream: however it ends, it is closed here and its siblings live on."""
         code, detail = ErrorCode.CANCELLED, ""
+        stream.runs_in(scope)
         try:
-            with stream.scope:
-                await handler(stream, head)
-                code = ErrorCode.NO_ERROR
+            await handler(stream, head)
+            code = ErrorCode.NO_ERROR
         except StreamError as error:
             code, detail = error.code, error.detail
         except TunnelError:
@@ -382,6 +380,8 @@ class Tunnel:
             due_at: float | None = self._began_at + self.timings.hello_timeout_s
             silence = "the peer sent no HELLO"
         else:
+            if self._workers is not None:
+                self._workers.rest()
             due_at = self._life.look(now)
             silence = f"the peer was silent for {self._life.limit_s:g} s"
         if due_at is None or due_at <= now:

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
 
-import trio
-
 from wormkey.errors import ErrorCode, StreamError, TunnelError
 from wormkey.frames import Data, Reset, Response, StreamId, Trailers
 from wormkey.scopes import park, unpark, unpark_all
 
 if TYPE_CHECKING:
+    import trio
+
     from wormkey.frames import Fields, ResponseHead
     from wormkey.mux import Mux
 
@@ -35,8 +35,8 @@ class _Tunnel(Protocol):
 class TunnelStream:
     """One exchange's end of a tunnel. One task receives, one task sends (they may be the same).
 
-    ``scope`` is cancelled when the peer or the tunnel ends the stream; a client's handler runs in
-    it, a gateway's exchange has a scope of its own, hears of it by receive() and makes none.
+    A client's handler is cancelled when the peer or the tunnel ends the stream (runs_in); a
+    gateway's exchange hears of it by receive().
     """
 
     __slots__ = (
@@ -65,14 +65,11 @@ class TunnelStream:
         self._receiver: list[trio.lowlevel.Task] = []
         self._sender: list[trio.lowlevel.Task] = []
 
-    @property
-    def scope(self) -> trio.CancelScope:
-        """Where the owner's work may run, to be cancelled with the stream; made when asked for."""
-        if self._scope is None:
-            self._scope = trio.CancelScope()
-            if self._error is not None:
-                self._scope.cancel(reason="the stream was reset")
-        return self._scope
+    def runs_in(self, scope: trio.CancelScope) -> None:
+        """Let ``scope``, in which the owner works, be cancelled with the stream until close()."""
+        self._scope = scope
+        if self._error is not None:
+            scope.cancel(reason="the stream was reset")
 
     # ── the tunnel's side ─────────────────────────────────────────────────────────────────────
 
@@ -219,6 +216,7 @@ class TunnelStream:
 
     def close(self, code: ErrorCode = ErrorCode.CANCELLED, detail: str = "") -> None:
         """Be done with the stream; one that is not finished is reset with ``code``."""
+        self._scope = None
         self._frames.clear()
         self._tunnel.mux.close_stream(self.id, code, detail.encode("utf-8", "replace"))
         self._tunnel.forget(self)

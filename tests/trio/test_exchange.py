@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 import trio
@@ -20,7 +21,7 @@ from wormkey.http1_viewer import ViewerConnection
 from wormkey.idlewatch import IdleWatch
 from wormkey.metrics import Metrics
 from wormkey.origin import Origin
-from wormkey.scopes import Drain
+from wormkey.scopes import Drain, Work, Workers
 from wormkey.tally import Tally
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class OneStreamTunnel:
     """Leads to the scripted stream."""
 
     stream: Scripted
-    nursery: trio.Nursery
+    start_work: Callable[[Work], None]
     version: int = 1
 
     def open_stream(self, head: RequestHead, *, end_stream: bool) -> Scripted:
@@ -131,11 +132,13 @@ async def test_credit_is_given_only_for_what_the_viewers_socket_has_taken() -> N
             viewer, request, HEAD, facts, Settings(), Drain(), Tally(Metrics(), 0.0), IdleWatch()
         )
         async with trio.open_nursery() as nursery:
-            tunnel = OneStreamTunnel(stream, nursery)
+            tunnel = OneStreamTunnel(stream, Workers(nursery).start)
             nursery.start_soon(exchange.run, tunnel)
             await trio.testing.wait_all_tasks_blocked()
             assert stream.released_bytes == 0
             gate.opened.set()
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel(reason="its worker waits for more")
         assert stream.released_bytes == 2 * len(PIECE)
         assert gate.taken_bytes > 2 * len(PIECE)
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 import trio.testing
+from attrs import define, field
 
-from wormkey.scopes import Child, Drain, Turnstile, alongside, together
+from wormkey.scopes import MAX_IDLE, Child, Drain, Turnstile, Workers, alongside, together
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 CLEANUP_TIMEOUT_S = 5.0
 
@@ -48,10 +53,18 @@ class Work:
         await self()
 
 
+@asynccontextmanager
+async def open_ending() -> AsyncIterator[trio.Nursery]:
+    """Open a nursery that ends with its block, as a tunnel's does: idle workers wait in it."""
+    async with trio.open_nursery() as nursery:
+        yield nursery
+        nursery.cancel_scope.cancel()
+
+
 async def run_child(nursery: trio.Nursery, work: Work, child: Child[str] | None = None) -> str:
     """Run the work as a child of the nursery and of the calling task."""
     return await (child or Child[str]()).run(
-        nursery, work, lost=Lost, cleanup_timeout_s=CLEANUP_TIMEOUT_S
+        Workers(nursery).start, work, lost=Lost, cleanup_timeout_s=CLEANUP_TIMEOUT_S
     )
 
 
@@ -59,7 +72,7 @@ async def test_the_waiting_parent_gets_the_works_value() -> None:
     """The value crosses from the nursery's task to the waiting one."""
     work = Work("a value")
     work.release.set()
-    async with trio.open_nursery() as nursery:
+    async with open_ending() as nursery:
         assert await run_child(nursery, work) == "a value"
 
 
@@ -67,7 +80,7 @@ async def test_an_error_of_the_work_is_the_waiting_parents_alone() -> None:
     """The nursery and its other tasks live on."""
     work = Work(ValueError("broken"))
     work.release.set()
-    async with trio.open_nursery() as nursery:
+    async with open_ending() as nursery:
         with pytest.raises(ValueError, match=r"^broken$"):
             await run_child(nursery, work)
         await trio.lowlevel.checkpoint()  # Cancelled would be raised here
@@ -76,7 +89,7 @@ async def test_an_error_of_the_work_is_the_waiting_parents_alone() -> None:
 async def test_when_the_waiting_parent_is_cancelled_so_is_the_work() -> None:
     """And the parent goes on only when the work has cleaned up."""
     work = Work()
-    async with trio.open_nursery() as nursery:
+    async with open_ending() as nursery:
         with trio.CancelScope() as viewer:
             async with trio.open_nursery() as waiting:
                 waiting.start_soon(run_child, nursery, work)
@@ -89,7 +102,7 @@ async def test_a_cleanup_that_takes_too_long_is_not_waited_for(autojump_clock: A
     """The wait for the work's cleanup has an end."""
     work = Work(cleanup_s=60)
     started = trio.current_time()
-    async with trio.open_nursery() as nursery:
+    async with open_ending() as nursery:
         with trio.CancelScope() as viewer:
             async with trio.open_nursery() as waiting:
                 waiting.start_soon(run_child, nursery, work)
@@ -112,7 +125,7 @@ async def test_when_the_nursery_is_cancelled_the_waiting_parent_is_told() -> Non
         except Lost:
             outcome = "lost"
 
-    async with trio.open_nursery() as viewers, trio.open_nursery() as tunnel:
+    async with trio.open_nursery() as viewers, open_ending() as tunnel:
         viewers.start_soon(viewer, tunnel)  # noqa: ASYNC111 - two parents are the subject here
         await work.started.wait()
         tunnel.cancel_scope.cancel()
@@ -125,9 +138,9 @@ async def test_work_that_is_cancelled_by_its_scope_is_lost() -> None:
 
     async def end_it() -> None:
         await work.started.wait()
-        child.scope.cancel()
+        child.cancel()
 
-    async with trio.open_nursery() as nursery:
+    async with open_ending() as nursery:
         nursery.start_soon(end_it)
         with pytest.raises(Lost):
             await run_child(nursery, work, child)
@@ -140,6 +153,118 @@ async def test_a_nursery_that_has_closed_takes_no_work() -> None:
         pass
     with pytest.raises(Lost):
         await run_child(nursery, Work())
+
+
+async def test_work_that_is_cancelled_before_it_began_never_begins() -> None:
+    """Its task has not had its turn yet."""
+    work, child = Work(), Child[str]()
+    async with open_ending() as nursery, trio.open_nursery() as waiting:
+
+        async def run() -> None:
+            with pytest.raises(Lost):
+                await run_child(nursery, work, child)
+
+        def start(work: Any) -> None:
+            Workers(nursery).start(work)
+            child.cancel()
+
+        with pytest.raises(Lost):
+            await child.run(start, work, lost=Lost, cleanup_timeout_s=CLEANUP_TIMEOUT_S)
+        waiting.start_soon(run)  # nor later
+    assert not work.started.is_set()
+
+
+@define(eq=False)
+class Jobs:
+    """Pieces of work that note who did them, in which scope, and how they ended."""
+
+    tasks: list[trio.lowlevel.Task] = field(factory=list)
+    scopes: list[trio.CancelScope] = field(factory=list)
+    cancelled: int = 0
+    go: trio.Event = field(factory=trio.Event)
+
+    async def quick(self, scope: trio.CancelScope) -> None:
+        """Take a turn."""
+        self.tasks.append(trio.lowlevel.current_task())
+        self.scopes.append(scope)
+        await trio.lowlevel.checkpoint()
+
+    async def long(self, scope: trio.CancelScope) -> None:
+        """Wait until all may go."""
+        self.tasks.append(trio.lowlevel.current_task())
+        self.scopes.append(scope)
+        try:
+            await self.go.wait()
+        except trio.Cancelled:
+            self.cancelled += 1
+            raise
+
+
+async def test_a_worker_does_one_piece_of_work_after_the_other() -> None:
+    """The second needs no other task; two at a time need two."""
+    jobs = Jobs()
+    async with trio.open_nursery() as nursery:
+        workers = Workers(nursery)
+        for _ in range(3):
+            workers.start(jobs.quick)
+            await trio.testing.wait_all_tasks_blocked()
+        assert len(set(jobs.tasks)) == 1
+        for _ in range(2):
+            workers.start(jobs.long)
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(set(jobs.tasks)) == 2
+        nursery.cancel_scope.cancel()
+    assert jobs.cancelled == 2
+
+
+async def test_a_cancelled_piece_of_work_takes_no_other_with_it() -> None:
+    """Its worker ends; what comes next runs in another scope."""
+    jobs = Jobs()
+    async with trio.open_nursery() as nursery:
+        workers = Workers(nursery)
+        workers.start(jobs.long)
+        await trio.testing.wait_all_tasks_blocked()
+        jobs.scopes[0].cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        assert (jobs.cancelled, len(nursery.child_tasks)) == (1, 0)
+        workers.start(jobs.quick)
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(set(jobs.scopes)) == 2
+        nursery.cancel_scope.cancel()
+
+
+async def test_workers_that_wait_are_few_and_end() -> None:
+    """No more than MAX_IDLE wait; who had nothing to do from one rest to the next ends."""
+    jobs = Jobs()
+    async with trio.open_nursery() as nursery:
+        workers = Workers(nursery)
+        for _ in range(MAX_IDLE + 5):
+            workers.start(jobs.long)
+        await trio.testing.wait_all_tasks_blocked()
+        jobs.go.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(nursery.child_tasks) == MAX_IDLE
+        workers.rest()
+        workers.start(jobs.quick)
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(nursery.child_tasks) == MAX_IDLE
+        workers.rest()
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(nursery.child_tasks) == 1  # the one that worked
+        workers.rest()  # and nothing since
+    assert not nursery.child_tasks
+
+
+async def test_work_that_comes_at_the_moment_of_the_end_hears_of_it() -> None:
+    """Its worker is cancelled already, but does not know yet: the work must not get lost."""
+    jobs = Jobs()
+    async with trio.open_nursery() as nursery:
+        workers = Workers(nursery)
+        workers.start(jobs.quick)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+        workers.start(jobs.long)
+    assert (len(set(jobs.tasks)), jobs.cancelled) == (1, 1)
 
 
 async def test_the_background_ends_with_the_main_work() -> None:

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 ONE = StreamId(1)
 
 
+async def _nothing(_: trio.CancelScope) -> None:
+    """Work that is never begun."""
+
+
 @pytest.mark.parametrize("code", [ErrorCode.REPLACED, ErrorCode.SESSION_CLOSED])
 async def test_a_closed_tunnel_says_why_and_takes_its_streams_along(code: ErrorCode) -> None:
     """Both sides' streams end; the peer knows the code; nothing can be opened any more."""
@@ -50,7 +54,10 @@ async def test_a_closed_tunnel_says_why_and_takes_its_streams_along(code: ErrorC
             await stream.receive()
         stream.close()
         assert tunnel.ended
-        for call in (lambda: tunnel.open_stream(GET, end_stream=True), lambda: tunnel.nursery):
+        for call in (
+            lambda: tunnel.open_stream(GET, end_stream=True),
+            lambda: tunnel.start_work(_nothing),
+        ):
             with pytest.raises(TunnelError, match="because"):
                 call()
         assert not (await ends.gateway.wait_error()).retryable
@@ -75,7 +82,7 @@ async def test_a_draining_tunnel_can_still_be_told_that_it_is_replaced() -> None
 async def test_a_tunnel_ends_with_its_server() -> None:
     """When ``serve`` returns, in order."""
     async with open_tunnel() as ends:
-        assert ends.gateway.tunnel.nursery.child_tasks == frozenset()
+        assert ends.gateway.tunnel.open_streams == 0
         ends.client.leave.set()
         assert not (await ends.client.wait_error()).retryable
         assert (await ends.gateway.wait_error()).retryable

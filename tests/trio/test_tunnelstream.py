@@ -148,6 +148,7 @@ async def test_wait_sent_waits_for_the_end_as_well() -> None:
 async def test_a_reset_is_what_everybody_gets() -> None:
     """Receivers, senders, heads and trailers; queued frames are dropped, the scope cancelled."""
     tunnel, stream = opened(window=0)
+    stream.runs_in(scope := trio.CancelScope())
     async with trio.open_nursery() as nursery:
         errors: list[StreamError] = []
 
@@ -168,7 +169,7 @@ async def test_a_reset_is_what_everybody_gets() -> None:
     for call in (lambda: stream.send_head(ResponseHead(200, ())), lambda: stream.send_trailers(())):
         with pytest.raises(StreamError):
             call()
-    assert stream.scope.cancel_called
+    assert scope.cancel_called
 
 
 async def test_the_first_reason_is_kept() -> None:
@@ -184,6 +185,7 @@ async def test_the_first_reason_is_kept() -> None:
 async def test_a_whole_answer_survives_that_the_request_is_unwanted(*, taken: bool) -> None:
     """Whether its end was taken before RESET NO_ERROR came or not; the sender is stopped."""
     tunnel, stream = opened()
+    stream.runs_in(scope := trio.CancelScope())
     arrive(tunnel, stream, Response(ONE, OK, end_stream=True))
     if taken:
         await stream.receive()
@@ -194,7 +196,7 @@ async def test_a_whole_answer_survives_that_the_request_is_unwanted(*, taken: bo
     with pytest.raises(StreamError) as caught:
         await stream.send(b"more")
     assert caught.value.code is ErrorCode.NO_ERROR
-    assert not stream.scope.cancel_called
+    assert not scope.cancel_called
 
 
 async def test_half_an_answer_does_not_survive_it() -> None:
@@ -284,12 +286,14 @@ async def test_who_is_cancelled_waits_no_more() -> None:
 
 
 async def test_work_that_begins_behind_a_reset_is_cancelled() -> None:
-    """The scope is made when it is asked for, and knows what has happened before."""
+    """And a stream that is closed cancels nobody: the next one runs in the same scope."""
     tunnel, stream = opened()
     arrive(tunnel, stream, Reset(ONE, ErrorCode.CANCELLED))
-    assert stream.scope.cancel_called
-    assert stream.scope is stream.scope
+    scope = trio.CancelScope()
+    stream.runs_in(scope)
+    assert scope.cancel_called
     _, other = opened()
-    assert not other.scope.cancel_called
-    other.fail(TunnelError("lost"))
-    assert other.scope.cancel_called
+    other.runs_in(scope := trio.CancelScope())
+    other.close()
+    other.fail(tunnel.lost())
+    assert not scope.cancel_called

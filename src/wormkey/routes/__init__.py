@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 from wormkey.errors import ErrorCode
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     import trio
 
     from wormkey.errors import TunnelError
@@ -74,12 +76,11 @@ class Upstream(Protocol):
         """Whether it may carry something new; one that goes only ends what it has."""
         ...
 
-    @property
-    def nursery(self) -> trio.Nursery:
-        """The nursery whose child tasks the exchanges are.
+    def start_work(self, work: Callable[[trio.CancelScope], Awaitable[None]]) -> None:
+        """Let a child task do ``work``; it gets the scope that it runs in.
 
         Raises:
-            TunnelError: it is over.
+            TunnelError: the upstream is not running, or over.
         """
         ...
 
