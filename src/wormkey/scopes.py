@@ -14,7 +14,7 @@ from attrs import define, field
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-MAX_IDLE: Final = 16  # tasks of one tunnel that wait for their next exchange
+MAX_IDLE: Final = 64  # tasks of one tunnel that wait for their next exchange
 ROOM_PAUSE_S: Final = 0.1  # who was let in last has so long to say what he is
 
 T = TypeVar("T")
