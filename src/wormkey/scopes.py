@@ -154,8 +154,9 @@ class Workers:
                 except trio.Cancelled:
                     if worker.work is None:
                         self._idle.remove(worker)
-                        raise
-                    # It was given work in the moment of its end: that work must hear of it.
+                    else:  # it came in the moment of the end, and must hear of that
+                        self.nursery.start_soon(self._run, worker.work)
+                    raise
                 if worker.work is None:
                     return  # it may rest
                 work, worker.work = worker.work, None
