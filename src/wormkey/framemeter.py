@@ -26,7 +26,7 @@ class FrameMeter:
 
     __slots__ = (
         *("_final", "_head", "_held", "_is_control", "_left", "_message_bytes", "_pieces"),
-        "messages",
+        *("_closed", "messages"),
     )
 
     def __init__(self, *, in_head: bool = True) -> None:
@@ -38,11 +38,13 @@ class FrameMeter:
         self._pieces = 0  # parts of the message that is under way, as the library keeps them
         self._message_bytes = 0
         self.messages = 0  # that have come whole
+        self._closed = False  # a Close frame has come: what follows is no message (§5.5.1)
 
     @property
     def resting(self) -> bool:
-        """Whether nothing is under way: no handshake, no frame, no message."""
-        return self._head is None and not (self._held or self._left or self._pieces)
+        """Whether nothing is under way, no handshake, frame, message or close."""
+        busy = self._held or self._left or self._pieces or self._closed
+        return self._head is None and not busy
 
     def feed(self, data: bytes) -> int:
         """Walk what one read brought; return how many of its frames move nothing by themselves.
@@ -96,6 +98,7 @@ class FrameMeter:
         self._left = length
         self._is_control = bool(first & _CONTROL)
         if self._is_control:
+            self._closed = self._closed or first & 0x0F == _CLOSE
             return first & 0x0F != _CLOSE
         self._final = bool(first & _FIN)
         if not length:
@@ -106,12 +109,21 @@ class FrameMeter:
         """Count what the library keeps of one frame in one read."""
         self._pieces += 1
         self._message_bytes += size_bytes
-        if (self._pieces - FREE_PIECES) * PIECE_BYTES > self._message_bytes:
-            text = "a message in too many small pieces"
-            raise RemoteProtocolError(text, ErrorCode.ENHANCE_YOUR_CALM)
+        check_pieces(self._pieces, self._message_bytes)
         if self._final and not self._left:
             self._pieces = self._message_bytes = 0
             self.messages += 1
+
+
+def check_pieces(pieces: int, message_bytes: int) -> None:
+    """Refuse a message that comes in crumbs.
+
+    Raises:
+        RemoteProtocolError: ENHANCE_YOUR_CALM; so many pieces, and no more in them.
+    """
+    if (pieces - FREE_PIECES) * PIECE_BYTES > message_bytes:
+        text = "a message in too many small pieces"
+        raise RemoteProtocolError(text, ErrorCode.ENHANCE_YOUR_CALM)
 
 
 def _message_end(data: bytes, at: int) -> int:

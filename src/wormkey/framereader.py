@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 from wormkey import masking
-from wormkey.framemeter import FrameMeter
+from wormkey.framemeter import FrameMeter, check_pieces
 
 _BINARY: Final = 0x82  # FIN and opcode 2, nothing reserved
 _MASKED: Final = 0x80
@@ -23,7 +23,7 @@ class FrameReader:
     """The receiving half of one connection, from its opening handshake on."""
 
     __slots__ = (
-        *("_held", "_key", "_masked_bit", "_max_bytes", "_meter", "_missing", "_start"),
+        *("_held", "_key", "_masked_bit", "_max_bytes", "_meter", "_missing", "_pieces", "_start"),
         *("direct", "taken"),
     )
 
@@ -37,6 +37,7 @@ class FrameReader:
         self._start = b""  # of a header that is not whole
         self._held = bytearray()  # of a frame's payload,
         self._missing = 0  # which lacks so much
+        self._pieces = 0  # and has come in so many reads
         self._key = b""
 
     @property
@@ -67,6 +68,8 @@ class FrameReader:
             at = min(self._missing, size)
             self._held += memoryview(data)[:at]
             self._missing -= at
+            self._pieces += 1
+            check_pieces(self._pieces, len(self._held))
             if self._missing:
                 return b""
             messages.append(self._unmasked(self._held))
@@ -82,7 +85,7 @@ class FrameReader:
                 self._key = data[begin - 4 : begin]
             at = begin + length
             if at > size:
-                self._missing = at - size
+                self._missing, self._pieces = at - size, 1
                 self._held += memoryview(data)[begin:]
                 return b""
             messages.append(self._unmasked(data[begin:at]))

@@ -8,6 +8,7 @@ process when they are due: a task for each would cost a thousand idle tunnels mo
 from __future__ import annotations
 
 import heapq
+import logging
 import math
 import struct
 from collections.abc import Callable
@@ -17,6 +18,8 @@ import trio
 from attrs import define, field, frozen
 
 from wormkey.scopes import park, unpark
+
+logger = logging.getLogger(__name__)
 
 REMEASURE_S: Final = 60.0  # between two round trips measured on a busy tunnel
 
@@ -111,14 +114,15 @@ class Watched(Protocol):
 class Pulse:
     """Looks at each tunnel of a process when it is due; run() must run beside them."""
 
-    _due: list[tuple[float, int, Watched]] = field(factory=list)  # a heap
-    _current: dict[Watched, int] = field(factory=dict)  # which place in the heap counts
-    _places: int = 0
+    _due: list[tuple[float, int]] = field(factory=list)  # a heap of times and places
+    _watched: dict[int, Watched] = field(factory=dict)  # by the place that counts
+    _places: dict[Watched, int] = field(factory=dict)
+    _last_place: int = 0
     _sleeping: list[trio.lowlevel.Task] = field(factory=list)
 
     def __len__(self) -> int:
         """How many are watched."""
-        return len(self._current)
+        return len(self._places)
 
     def watch(self, watched: Watched) -> None:
         """Look now, and whenever it asks for it; what it asked for before counts no more."""
@@ -126,17 +130,23 @@ class Pulse:
         unpark(self._sleeping)
 
     def forget(self, watched: Watched) -> None:
-        """Look at it no more."""
-        self._current.pop(watched, None)
+        """Look at it no more, and keep no hold of it."""
+        if (place := self._places.pop(watched, None)) is not None:
+            del self._watched[place]
 
     def _look(self, watched: Watched, now: float) -> None:
-        due_at = watched.look(now)
+        self.forget(watched)
+        try:
+            due_at = watched.look(now)
+        except Exception:
+            # One tunnel's error is not the end of all: it is told, and the tunnel looked at again.
+            logger.exception("a look at a tunnel failed")
+            due_at = now + REMEASURE_S
         if due_at is None:
-            self.forget(watched)
             return
-        self._places += 1
-        self._current[watched] = self._places
-        heapq.heappush(self._due, (max(due_at, now + _SOONEST_S), self._places, watched))
+        self._last_place = place = self._last_place + 1
+        self._places[watched], self._watched[place] = place, watched
+        heapq.heappush(self._due, (max(due_at, now + _SOONEST_S), place))
 
     async def run(self) -> None:
         """Look at what is due, for ever. Cancellation: stops the looks."""
@@ -148,8 +158,8 @@ class Pulse:
             now = trio.current_time()
             due = []
             while self._due and self._due[0][0] <= now:
-                due.append(heapq.heappop(self._due))
-            for _, place, watched in due:
-                if self._current.get(watched) == place:
+                due.append(heapq.heappop(self._due)[1])
+            for place in due:
+                if (watched := self._watched.get(place)) is not None:
                     watched.excuse(now, now - wake_at)
                     self._look(watched, now)

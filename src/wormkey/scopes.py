@@ -103,8 +103,8 @@ Work: TypeAlias = "Callable[[trio.CancelScope], Awaitable[None]]"
 
 @define(eq=False)
 class _Worker:
+    work: Work | None
     waiting: list[trio.lowlevel.Task] = field(factory=list)
-    work: Work | None = None
 
 
 @define(eq=False)
@@ -127,7 +127,7 @@ class Workers:
             RuntimeError: the nursery has closed.
         """
         if not self._idle:
-            self.nursery.start_soon(self._run, work)
+            self.nursery.start_soon(self._run, _Worker(work))
             return
         worker = self._idle.pop()
         self._fewest_idle = min(self._fewest_idle, len(self._idle))
@@ -141,25 +141,24 @@ class Workers:
         del self._idle[: self._fewest_idle]
         self._fewest_idle = len(self._idle)
 
-    async def _run(self, first: Work) -> None:
-        worker, work = _Worker(), first
+    async def _run(self, worker: _Worker) -> None:
         with trio.CancelScope() as scope:
-            while True:
+            while (work := worker.work) is not None:  # else it may rest
+                worker.work = None
                 await work(scope)
+                del work  # or what it knows lives on, heads and cookies, while nothing is done
                 if scope.cancel_called or len(self._idle) >= MAX_IDLE:
                     return
                 self._idle.append(worker)
                 try:
                     await park(worker.waiting)
                 except trio.Cancelled:
-                    if worker.work is None:
+                    if worker in self._idle:
                         self._idle.remove(worker)
-                    else:  # it came in the moment of the end, and must hear of that
-                        self.nursery.start_soon(self._run, worker.work)
+                    elif worker.work is not None:
+                        # It came in the moment of the end, and must hear of that.
+                        self.nursery.start_soon(self._run, _Worker(worker.work))
                     raise
-                if worker.work is None:
-                    return  # it may rest
-                work, worker.work = worker.work, None
 
 
 @define(eq=False)

@@ -177,7 +177,7 @@ class Tunnel:
         The writer joins what several streams have ready into one message. With one or two there
         is nothing to join, and a trip through the scheduler costs more than the write.
         """
-        if self._writer:
+        if self._writer and not self._lost:
             if len(self._streams) <= DIRECT_STREAMS and self._send_directly():
                 return
             unpark(self._writer)
@@ -296,10 +296,10 @@ class Tunnel:
         for message in messages:
             for event in self.mux.receive(message):
                 self.dispatch(event)
+            if self.mux.wants_to_write:
+                self.wake_writer()
         self.mux.calm.glitch(glitches)
         self.mux.calm.settle(now)
-        if self.mux.wants_to_write:
-            self.wake_writer()
 
     def dispatch(self, event: Event) -> None:
         """Hand an event of the mux to whom it is for; never waits."""

@@ -94,6 +94,8 @@ async def test_a_hand_over_fails_nobody(tmp_path: Path) -> None:
                     done = await wait_records(process, "handed over", number)
                     pid = done[-1]["pid"]
                     await wait_records(process, "predecessor gone", number)
+                    # A process that goes before its clients have come lets nobody wait for them.
+                    await session["client"].wait(Connected, number + 1)
                 status, state = await call(
                     daemon.control,
                     "GET",
@@ -125,12 +127,13 @@ async def test_a_restart_behind_held_sockets_fails_nobody(tmp_path: Path) -> Non
             async with trio.open_nursery() as nursery:
                 starting = await nursery.start(start, command, tmp_path, fds)
                 daemon = await ready(starting)
-                async with under_load(daemon) as (load, _):
-                    for _ in range(RESTARTS):
+                async with under_load(daemon) as (load, session):
+                    for number in range(1, RESTARTS + 1):
                         await trio.sleep(0.3)
                         assert await starting.end() == 0
                         starting = await nursery.start(start, command, tmp_path, fds)
                         await ready(starting)
+                        await session["client"].wait(Connected, number + 1)
                 print(f"{RESTARTS} restarts: {dict(load.done)}, failures {load.failures}")
                 assert load.failures == []
                 assert await starting.end() == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,10 +14,20 @@ from hypothesis import strategies as st
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage
 
+from tests.support.websocket import handshake_fields
+from wormkey import wire
 from wormkey.carrier import Carrier, binary_frame
+from wormkey.errors import TunnelError
+from wormkey.frames import SUBPROTOCOL, Ping, Pong
+from wormkey.handshake import accept
+from wormkey.inbox import MuxLimits
+from wormkey.keepalive import Pulse, TunnelTimings
+from wormkey.mux import Mux, Role
+from wormkey.scopes import park
+from wormkey.tunnel import Tunnel
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 LIMIT_S = 10.0
 SIZES = st.one_of(st.integers(0, 300), st.sampled_from([125, 126, 65_535, 65_536, 70_000]))
@@ -152,3 +162,80 @@ async def test_only_plain_sockets_are_written_to_directly() -> None:
         assert Carrier(near, 5.0, masked=False).direct
         memory, _ = trio.testing.memory_stream_pair()
         assert not Carrier(memory, 5.0, masked=False).direct
+
+
+@asynccontextmanager
+async def tunnelled(serve: Callable[[Tunnel], Awaitable[None]]) -> AsyncIterator[trio.SocketStream]:
+    """A gateway's end of a tunnel over TCP; the test is its client, behind the handshake."""
+    async with connected() as (near, far), trio.open_nursery() as nursery:
+        pulse = Pulse()
+        nursery.start_soon(pulse.run)
+
+        async def gateway() -> None:
+            with suppress(TunnelError):
+                await accept(
+                    near,
+                    version=1,
+                    limits=MuxLimits(),
+                    timings=TunnelTimings(),
+                    pulse=pulse,
+                    remaining_s=lambda: 1e9,
+                    serve=serve,
+                )
+
+        nursery.start_soon(gateway)
+        asked = [*handshake_fields(), (b"Sec-WebSocket-Protocol", SUBPROTOCOL.encode())]
+        fields = b"".join(b"%b: %b\r\n" % pair for pair in asked)
+        await far.send_all(b"GET /tunnel HTTP/1.1\r\nHost: x\r\n" + fields + b"\r\n")
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += await far.receive_some()
+        await far.send_all(binary_frame(wire.encode(MuxLimits().hello(1)), masked=True))
+        yield far
+        nursery.cancel_scope.cancel()
+
+
+async def test_many_pings_in_one_read_are_answered() -> None:
+    """A peer that reads its answers floods nobody, however many questions came at once."""
+    ready = trio.Event()
+    tunnels: list[Tunnel] = []
+
+    async def serve(tunnel: Tunnel) -> None:
+        tunnels.append(tunnel)
+        ready.set()
+        await trio.sleep_forever()
+
+    async with tunnelled(serve) as far:
+        await ready.wait()
+        pings = [binary_frame(wire.encode(Ping(b"%d" % n)), masked=True) for n in range(300)]
+        await far.send_all(b"".join(pings))
+        expected = b"".join(
+            binary_frame(wire.encode(Pong(b"%d" % n)), masked=False) for n in range(300)
+        )
+        received = b""
+        while not received.endswith(expected):
+            received += await far.receive_some()
+        assert not tunnels[0].ended
+
+
+async def test_a_connection_that_breaks_under_many_messages_ends_once() -> None:
+    """Each that is queued would be tried, in the middle of the one before: a stack has an end."""
+    tunnel = Tunnel(Mux(Role.GATEWAY, MuxLimits(), version=0), TunnelTimings(), Pulse())
+    asked = 0
+
+    class Broken:
+        direct = True
+
+        def send_nowait(self, next_message: Callable[[], bytes]) -> bool:
+            nonlocal asked
+            asked += 1
+            raise trio.BrokenResourceError
+
+    tunnel._carrier = Broken()  # type: ignore[assignment]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(park, tunnel._writer)
+        await trio.testing.wait_all_tasks_blocked()
+        tunnel.pause(paused=True)
+        assert tunnel.ended
+        assert asked == 1
+        nursery.cancel_scope.cancel()

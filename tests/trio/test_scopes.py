@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -252,6 +254,36 @@ async def test_workers_that_wait_are_few_and_end() -> None:
         await trio.testing.wait_all_tasks_blocked()
         assert len(nursery.child_tasks) == 1  # the one that worked
         workers.rest()  # and nothing since
+    assert not nursery.child_tasks
+
+
+async def test_a_worker_that_waits_keeps_nothing_of_its_work() -> None:
+    """Neither of the first nor of the last: an exchange knows its head, and so its cookies."""
+    kept: list[weakref.ref[Jobs]] = []
+    async with trio.open_nursery() as nursery:
+        workers = Workers(nursery)
+        for _ in range(3):
+            jobs = Jobs()
+            kept.append(weakref.ref(jobs))
+            workers.start(jobs.quick)
+            del jobs
+            await trio.testing.wait_all_tasks_blocked()
+        gc.collect()
+        assert [each() for each in kept] == [None] * 3
+        assert len(nursery.child_tasks) == 1
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_rest_in_the_turn_of_the_end_harms_nobody() -> None:
+    """The worker that is sent to rest is cancelled already, but does not know yet."""
+    jobs = Jobs()
+    async with trio.open_nursery() as nursery:
+        workers = Workers(nursery)
+        workers.start(jobs.quick)
+        await trio.testing.wait_all_tasks_blocked()
+        workers.rest()
+        nursery.cancel_scope.cancel()
+        workers.rest()
     assert not nursery.child_tasks
 
 

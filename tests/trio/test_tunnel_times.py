@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import trio
 import trio.testing
@@ -307,6 +310,50 @@ async def test_who_is_due_sooner_is_looked_at_sooner(autojump_clock: Clock) -> N
         await trio.sleep(5)
         nursery.cancel_scope.cancel()
     assert looks == [("slow", 0), *(("quick", at) for at in (0, 4, 8, 9, 13))]
+
+
+async def test_who_is_forgotten_is_kept_by_nothing(autojump_clock: Clock) -> None:
+    """A tunnel that is over must not live on until its next look would have been."""
+    pulse, asking = Pulse(), Asking()
+    pulse.watch(asking)
+    pulse.watch(asking)
+    kept = weakref.ref(asking)
+    pulse.forget(asking)
+    del asking
+    gc.collect()
+    assert kept() is None
+    async with trio.open_nursery() as nursery:  # what is left of it is looked at by nobody
+        nursery.start_soon(pulse.run)
+        await trio.sleep(30)
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_error_of_one_look_is_not_the_end_of_others(
+    autojump_clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is told, and that tunnel is looked at again."""
+
+    @define(eq=False)
+    class Broken:
+        looks: int = 0
+
+        def look(self, now: float) -> float:
+            self.looks += 1
+            raise ValueError("a bug")
+
+        def excuse(self, now: float, absent_s: float) -> None:
+            """Nothing to excuse."""
+
+    pulse, broken, asking = Pulse(), Broken(), Asking()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pulse.run)
+        pulse.watch(broken)
+        pulse.watch(asking)
+        await trio.sleep(REMEASURE_S + 1)
+        nursery.cancel_scope.cancel()
+    assert broken.looks == 2
+    assert asking.given_up_at
+    assert [record.message for record in caplog.records] == ["a look at a tunnel failed"] * 2
 
 
 async def test_a_tunnel_that_is_over_is_looked_at_no_more(autojump_clock: Clock) -> None:

@@ -187,6 +187,36 @@ def test_what_breaks_a_rule_is_the_librarys_to_refuse(octets: bytes) -> None:
         assert rest == octets
 
 
+def _feed_each(reader: FrameReader, octets: bytes) -> None:
+    for at in range(len(octets)):
+        reader.feed(octets[at : at + 1])
+
+
+def test_a_whole_message_in_crumbs_is_refused() -> None:
+    """As one in fragments: each read costs a turn of the loop."""
+    reader = FrameReader(masked=False, max_bytes=MAX_BYTES)
+    reader.feed(HEAD)
+    reader.direct = True
+    octets = frame(bytes(60_000), masked=False)
+    for at in range(FREE_PIECES):
+        reader.feed(octets[at : at + 1])
+    with pytest.raises(RemoteProtocolError, match="small pieces"):
+        _feed_each(reader, octets[FREE_PIECES : FREE_PIECES + 20])
+    reader = FrameReader(masked=False, max_bytes=MAX_BYTES)
+    reader.feed(HEAD)
+    reader.direct = True
+    taken = [reader.feed(octets[at : at + 536])[0] for at in range(0, len(octets), 536)]
+    assert taken[-1] == [bytes(60_000)]
+
+
+def test_nothing_is_taken_behind_a_close() -> None:
+    """RFC 6455 section 5.5.1: what follows a Close frame is no message."""
+    tunnel = Tunnel(masked=False)
+    tunnel.reader.feed(frame(b"\x03\xe8", masked=False, first=0x88))
+    late = frame(b"late", masked=False)
+    assert tunnel.reader.feed(late) == ([], late, 0)
+
+
 def test_crumbs_are_counted_all_the_same() -> None:
     """The meter stands behind this reader."""
     reader = FrameReader(masked=False, max_bytes=MAX_BYTES)
