@@ -43,6 +43,7 @@ LAYERS: Final = (
     ("wormkey/masking.py", "trio-websocket, wsproto"),
     ("wormkey/carrier.py", "trio-websocket, wsproto"),
     ("wormkey/framemeter.py", "trio-websocket, wsproto"),
+    ("wormkey/framereader.py", "trio-websocket, wsproto"),
     ("h11/", "h11"),
     ("wormkey/http1", "HTTP/1.1"),
     ("wormkey/grammar.py", "HTTP/1.1"),
