@@ -89,7 +89,6 @@ class World:
     session: dict[str, Any]
     client: RunningClient | None = None
     viewers: list[Viewer] = field(factory=list)
-    _clients: list[RunningClient] = field(factory=list)
 
     @property
     def slug(self) -> str:
@@ -156,15 +155,13 @@ class World:
         self, target: str | None = None, *, token: str | None = None, **settings: Any
     ) -> RunningClient:
         """Start a client for the session and return at once, without waiting for its tunnel."""
-        running = start_client(
+        return start_client(
             self.nursery,
             edge_url=self.edge_url,
             token=self.token if token is None else token,
             target=target or str(self.origin.port),
             **settings,
         )
-        self._clients.append(running)
-        return running
 
     async def restart_client(self, target: str | None = None, **settings: Any) -> RunningClient:
         """Stop the client, start another one for the same session and wait for its tunnel."""
