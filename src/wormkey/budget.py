@@ -12,7 +12,7 @@ from typing import Final
 from attrs import define
 
 CONNECTION_BYTES: Final = 24 * 1024  # a viewer's connection with its task, head and one read
-TUNNEL_BYTES: Final = 44 * 1024  # an idle tunnel and its connection, measured at 39 KiB
+TUNNEL_BYTES: Final = 44 * 1024  # an idle tunnel and its connection, measured at 41 KiB
 MIN_SHARE_BYTES: Final = 1024 * 1024  # a tunnel that is squeezed still carries a stream
 _SHED: Final = 0.9
 _RECOVERED: Final = 0.8  # lower, so that a crowd at the edge is not let in and out

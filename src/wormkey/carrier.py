@@ -131,7 +131,7 @@ class Carrier(trio.abc.Stream):
         raise RemoteProtocolError, which ``on_refusal`` is told, as of frames that cost too much.
         """
         self.on_read, self.on_refusal = on_read, on_refusal
-        self._reader.direct = True
+        self._reader.opened = True
 
     def took(self) -> None:
         """Say that the tunnel has had one message from the library."""

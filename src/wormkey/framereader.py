@@ -24,12 +24,12 @@ class FrameReader:
 
     __slots__ = (
         *("_held", "_key", "_masked_bit", "_max_bytes", "_meter", "_missing", "_pieces", "_start"),
-        *("direct", "taken"),
+        *("opened", "taken"),
     )
 
     def __init__(self, *, masked: bool, max_bytes: int) -> None:
         """``masked`` tells the peer's frames; longer messages than ``max_bytes`` are left."""
-        self.direct = False  # whether there is a tunnel that takes messages
+        self.opened = False  # whether there is a tunnel that takes messages
         self.taken = 0  # how many messages it has had from the library
         self._masked_bit = _MASKED if masked else 0
         self._max_bytes = max_bytes
@@ -54,7 +54,7 @@ class FrameReader:
             RemoteProtocolError: ENHANCE_YOUR_CALM; a message in too many too small pieces.
         """
         messages: list[bytes] = []
-        if self.direct and self.drained:
+        if self.opened and self.drained:
             data = self._take(data, messages)
         return messages, data, self._meter.feed(data) if data else 0
 

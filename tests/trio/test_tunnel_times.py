@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gc
 import weakref
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
 import trio.testing
 from attrs import define, evolve, field
 
-from tests.support.muxes import POST
+from tests.support.muxes import GET, OK, POST
 from tests.support.tunnels import (
     TIMINGS,
     open_tunnel,
@@ -22,6 +23,10 @@ from wormkey.errors import ErrorCode, TunnelError
 from wormkey.frames import GoAway, Ping, Pong, StreamId, Window
 from wormkey.keepalive import BEAT_S, REMEASURE_S, KeepAlive, Pulse
 from wormkey.tunnel import RECHECK_S
+
+if TYPE_CHECKING:
+    from wormkey.frames import RequestHead
+    from wormkey.tunnelstream import TunnelStream
 
 Clock = trio.testing.MockClock
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -310,6 +315,28 @@ async def test_who_is_due_sooner_is_looked_at_sooner(autojump_clock: Clock) -> N
         await trio.sleep(5)
         nursery.cancel_scope.cancel()
     assert looks == [("slow", 0), *(("quick", at) for at in (0, 4, 8, 9, 13))]
+
+
+async def test_tasks_that_have_nothing_to_do_end(autojump_clock: Clock) -> None:
+    """A burst leaves no tasks behind for longer than two looks."""
+
+    async def answer(stream: TunnelStream, head: RequestHead) -> None:
+        stream.send_head(OK, end_stream=True)
+        await stream.wait_sent()
+
+    def living() -> int:
+        return trio.lowlevel.current_statistics().tasks_living
+
+    async with open_tunnel(answer) as ends:
+        before = living()
+        streams = [ends.gateway.tunnel.open_stream(GET, end_stream=True) for _ in range(5)]
+        for stream in streams:
+            await stream.receive()
+            stream.close()
+        await trio.testing.wait_all_tasks_blocked()
+        assert living() == before + 5
+        await trio.sleep(3 * TIMINGS.ping_interval_s)
+        assert living() == before
 
 
 async def test_who_is_forgotten_is_kept_by_nothing(autojump_clock: Clock) -> None:

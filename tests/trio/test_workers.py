@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import gc
 import weakref
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import trio
 import trio.testing
 from attrs import define, field
 
 from wormkey.scopes import MAX_IDLE, Workers
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 
 @define(eq=False)
@@ -38,66 +43,71 @@ class Jobs:
             raise
 
 
-async def test_a_worker_does_one_piece_of_work_after_the_other() -> None:
-    """The second needs no other task; two at a time need two."""
+@asynccontextmanager
+async def open_workers(*, worked: int = 0) -> AsyncIterator[tuple[Workers, Jobs]]:
+    """Open workers of a nursery that ends with the block; one has worked so often, and waits."""
     jobs = Jobs()
     async with trio.open_nursery() as nursery:
         workers = Workers(nursery)
-        for _ in range(3):
+        for _ in range(worked):
             workers.start(jobs.quick)
             await trio.testing.wait_all_tasks_blocked()
+        yield workers, jobs
+        nursery.cancel_scope.cancel()
+
+
+async def settled(workers: Workers) -> int:
+    """How many tasks there are when all have had their turn."""
+    await trio.testing.wait_all_tasks_blocked()
+    return len(workers.nursery.child_tasks)
+
+
+async def test_a_worker_does_one_piece_of_work_after_the_other() -> None:
+    """The second needs no other task; two at a time need two."""
+    async with open_workers(worked=3) as (workers, jobs):
+        assert len(jobs.tasks) == 3
         assert len(set(jobs.tasks)) == 1
         for _ in range(2):
             workers.start(jobs.long)
         await trio.testing.wait_all_tasks_blocked()
         assert len(set(jobs.tasks)) == 2
-        nursery.cancel_scope.cancel()
     assert jobs.cancelled == 2
 
 
 async def test_a_cancelled_piece_of_work_takes_no_other_with_it() -> None:
     """Its worker ends; what comes next runs in another scope."""
-    jobs = Jobs()
-    async with trio.open_nursery() as nursery:
-        workers = Workers(nursery)
+    async with open_workers() as (workers, jobs):
         workers.start(jobs.long)
         await trio.testing.wait_all_tasks_blocked()
         jobs.scopes[0].cancel()
         await trio.testing.wait_all_tasks_blocked()
-        assert (jobs.cancelled, len(nursery.child_tasks)) == (1, 0)
+        assert (jobs.cancelled, len(workers.nursery.child_tasks)) == (1, 0)
         workers.start(jobs.quick)
         await trio.testing.wait_all_tasks_blocked()
         assert len(set(jobs.scopes)) == 2
-        nursery.cancel_scope.cancel()
 
 
 async def test_workers_that_wait_are_few_and_end() -> None:
     """No more than MAX_IDLE wait; who had nothing to do from one rest to the next ends."""
-    jobs = Jobs()
-    async with trio.open_nursery() as nursery:
-        workers = Workers(nursery)
+    async with open_workers() as (workers, jobs):
         for _ in range(MAX_IDLE + 5):
             workers.start(jobs.long)
         await trio.testing.wait_all_tasks_blocked()
         jobs.go.set()
-        await trio.testing.wait_all_tasks_blocked()
-        assert len(nursery.child_tasks) == MAX_IDLE
+        assert await settled(workers) == MAX_IDLE
         workers.rest()
         workers.start(jobs.quick)
-        await trio.testing.wait_all_tasks_blocked()
-        assert len(nursery.child_tasks) == MAX_IDLE
+        assert await settled(workers) == MAX_IDLE
         workers.rest()
-        await trio.testing.wait_all_tasks_blocked()
-        assert len(nursery.child_tasks) == 1  # the one that worked
+        assert await settled(workers) == 1  # the one that worked
         workers.rest()  # and nothing since
-    assert not nursery.child_tasks
+        assert await settled(workers) == 0
 
 
 async def test_a_worker_that_waits_keeps_nothing_of_its_work() -> None:
     """Neither of the first nor of the last: an exchange knows its head, and so its cookies."""
     kept: list[weakref.ref[Jobs]] = []
-    async with trio.open_nursery() as nursery:
-        workers = Workers(nursery)
+    async with open_workers() as (workers, _):
         for _ in range(3):
             jobs = Jobs()
             kept.append(weakref.ref(jobs))
@@ -106,30 +116,21 @@ async def test_a_worker_that_waits_keeps_nothing_of_its_work() -> None:
             await trio.testing.wait_all_tasks_blocked()
         gc.collect()
         assert [each() for each in kept] == [None] * 3
-        assert len(nursery.child_tasks) == 1
-        nursery.cancel_scope.cancel()
+        assert len(workers.nursery.child_tasks) == 1
 
 
 async def test_a_rest_in_the_turn_of_the_end_harms_nobody() -> None:
     """The worker that is sent to rest is cancelled already, but does not know yet."""
-    jobs = Jobs()
-    async with trio.open_nursery() as nursery:
-        workers = Workers(nursery)
-        workers.start(jobs.quick)
-        await trio.testing.wait_all_tasks_blocked()
+    async with open_workers(worked=1) as (workers, _):
         workers.rest()
-        nursery.cancel_scope.cancel()
+        workers.nursery.cancel_scope.cancel()
         workers.rest()
-    assert not nursery.child_tasks
+    assert not workers.nursery.child_tasks
 
 
 async def test_work_that_comes_at_the_moment_of_the_end_hears_of_it() -> None:
     """Its worker is cancelled already, but does not know yet: the work gets another one."""
-    jobs = Jobs()
-    async with trio.open_nursery() as nursery:
-        workers = Workers(nursery)
-        workers.start(jobs.quick)
-        await trio.testing.wait_all_tasks_blocked()
-        nursery.cancel_scope.cancel()
+    async with open_workers(worked=1) as (workers, jobs):
+        workers.nursery.cancel_scope.cancel()
         workers.start(jobs.long)
     assert (len(jobs.tasks), jobs.cancelled) == (2, 1)

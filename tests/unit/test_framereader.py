@@ -50,7 +50,7 @@ class Tunnel:
         role = ConnectionType.SERVER if self.masked else ConnectionType.CLIENT
         self.library = Connection(role)
         assert self.reader.feed(HEAD) == ([], HEAD, 0)
-        self.reader.direct = True
+        self.reader.opened = True
 
     def feed(self, data: bytes) -> None:
         """Feed a piece; what is left goes to the library, which queues messages."""
@@ -153,7 +153,7 @@ def test_nothing_is_taken_before_there_is_a_tunnel() -> None:
     reader = FrameReader(masked=False, max_bytes=MAX_BYTES)
     early = frame(b"early", masked=False)
     assert reader.feed(HEAD + early) == ([], HEAD + early, 0)
-    reader.direct = True
+    reader.opened = True
     assert reader.feed(early) == ([], early, 0)  # behind one that is not taken yet
     reader.taken = 2
     assert reader.feed(early) == ([b"early"], b"", 0)
@@ -178,7 +178,7 @@ def test_what_breaks_a_rule_is_the_librarys_to_refuse(octets: bytes) -> None:
     for cut in (0, 1, 3):
         reader = FrameReader(masked=True, max_bytes=MAX_BYTES)
         reader.feed(HEAD)
-        reader.direct = True
+        reader.opened = True
         rest = b""
         for piece in (octets[:cut], octets[cut:]):
             messages, left, _ = reader.feed(piece)
@@ -196,7 +196,7 @@ def test_a_whole_message_in_crumbs_is_refused() -> None:
     """As one in fragments: each read costs a turn of the loop."""
     reader = FrameReader(masked=False, max_bytes=MAX_BYTES)
     reader.feed(HEAD)
-    reader.direct = True
+    reader.opened = True
     octets = frame(bytes(60_000), masked=False)
     for at in range(FREE_PIECES):
         reader.feed(octets[at : at + 1])
@@ -204,7 +204,7 @@ def test_a_whole_message_in_crumbs_is_refused() -> None:
         _feed_each(reader, octets[FREE_PIECES : FREE_PIECES + 20])
     reader = FrameReader(masked=False, max_bytes=MAX_BYTES)
     reader.feed(HEAD)
-    reader.direct = True
+    reader.opened = True
     taken = [reader.feed(octets[at : at + 536])[0] for at in range(0, len(octets), 536)]
     assert taken[-1] == [bytes(60_000)]
 
@@ -221,7 +221,7 @@ def test_crumbs_are_counted_all_the_same() -> None:
     """The meter stands behind this reader."""
     reader = FrameReader(masked=False, max_bytes=MAX_BYTES)
     reader.feed(HEAD)
-    reader.direct = True
+    reader.opened = True
     for _ in range(FREE_PIECES):
         reader.feed(b"\x02\x00")
     with pytest.raises(RemoteProtocolError, match="small pieces"):
